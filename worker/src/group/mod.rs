@@ -1,0 +1,147 @@
+//! Membership in the consumer group: who has which task, under which generation, and for how long that may be relied on.
+//!
+//! Ours and not the client library's, because standbys, lags and endpoints must ride on it. Two implementations: Kafka's classic
+//! protocol, and a group of one for the log in memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::log::BoxFuture;
+use crate::time::TopicPartition;
+use crate::topology::TaskId;
+
+/// One member of the group, from join to leave.
+///
+/// The conversation: [`next`](Membership::next) yields an assignment; the worker starts what is new in it, drains and commits what is
+/// no longer in it, and says [`released`](Membership::released), upon which the member asks for what it still misses. What stays in
+/// the assignment never stops.
+pub(crate) trait Membership: Send + Sync + 'static {
+    /// What the group says next. Cancel-safe. After `Left` or `Failed` it never resolves.
+    fn next(&self) -> BoxFuture<'_, GroupEvent>;
+
+    /// Everything that the last assignment took away has been given up (drained and committed, or dropped): it may move on.
+    fn released(&self);
+
+    /// The group's committed offsets, in the order asked, read only when no transaction is open on them (RequireStable).
+    fn committed<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, GroupError>>;
+
+    /// Commits offsets – of the next record to read – under the generation that is ours now. While the group rebalances it waits for
+    /// the next generation and tries again; partitions that are not ours any more are the caller's to leave out.
+    fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>>;
+
+    /// Until when this member may write.
+    fn lease(&self) -> &Lease;
+
+    /// What to tell about this member.
+    fn view(&self) -> MemberView;
+
+    /// Leaves the group and ends. Call it when everything is committed.
+    fn leave(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What the group says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GroupEvent {
+    /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released.
+    Assigned { generation: i32, tasks: Vec<TaskId> },
+    /// The membership is gone (session expired, fenced by the coordinator): all task epochs end now, nothing may be committed or
+    /// produced for them. The member joins anew by itself; an assignment follows.
+    Lost { reason: String },
+    /// Waiting for something outside, in one sentence; cleared by the next event.
+    Waiting { reason: String },
+    /// The group can't be joined at all, in one sentence: the worker ends (exit 69).
+    Failed { reason: String },
+    /// Answer to [`Membership::leave`].
+    Left,
+}
+
+/// Why an offset wasn't committed or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GroupError {
+    /// The membership under which the work was done is gone: drop it, the tasks are not ours.
+    Lost(String),
+    /// Kafka did not answer in time; nothing is known to be committed.
+    Unavailable(String),
+    /// Kafka refuses for good.
+    Refused(String),
+}
+
+impl std::fmt::Display for GroupError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Lost(why) => write!(f, "this worker is no longer a member of its group: {why}"),
+            Self::Unavailable(why) => write!(f, "the group's coordinator can't be reached: {why}"),
+            Self::Refused(why) => write!(f, "Kafka refuses this member: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for GroupError {}
+
+/// What `/state` tells of the membership.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemberView {
+    pub member: String,
+    /// −1 while there is none.
+    pub generation: i32,
+    /// Whether this member computes the assignment, and is the app's leader.
+    pub leader: bool,
+    /// Joined, and synchronised with the current generation.
+    pub joined: bool,
+    pub rebalances: u64,
+}
+
+/// The right to write, as long as the group certainly counts this member in.
+///
+/// At least once, nothing on the broker fences a *changelog*: a worker that was stopped beyond its session and wakes would overwrite
+/// what the new owner wrote. So nothing is produced unless the last renewal, counted from when it was *sent*, leaves room for the
+/// longest time a queued record may take to land.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    /// [`rt::uptime_millis`](crate::rt::uptime_millis) when the request was sent whose answer renewed the session last; 0 = never.
+    sent: AtomicU64,
+    session: Duration,
+    /// Queued records are given up after this long (`message.timeout.ms`).
+    margin: Duration,
+}
+
+impl Lease {
+    /// A lease that nobody has yet.
+    pub fn new(session: Duration, margin: Duration) -> Self {
+        Self { sent: AtomicU64::new(0), session, margin }
+    }
+
+    /// A request that was sent at `sent` renewed the session.
+    pub fn renew(&self, sent: u64) {
+        self.sent.fetch_max(sent, Ordering::Relaxed);
+    }
+
+    /// The membership is gone.
+    pub fn end(&self) {
+        self.sent.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a write that begins now lands while the session certainly lasts.
+    pub fn holds(&self, now: u64) -> bool {
+        let sent = self.sent.load(Ordering::Relaxed);
+        sent > 0 && now.saturating_sub(sent) + (self.margin.as_millis() as u64) < self.session.as_millis() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_holds_while_a_queued_record_still_lands_within_the_session() {
+        let lease = Lease::new(Duration::from_secs(3), Duration::from_secs(1));
+        assert!(!lease.holds(10), "never renewed");
+        lease.renew(5_000);
+        assert!(lease.holds(6_999));
+        assert!(!lease.holds(7_000), "would land when the session may be over");
+        lease.renew(4_000);
+        assert!(lease.holds(6_999), "a late answer to an older request takes nothing away");
+        lease.end();
+        assert!(!lease.holds(5_001));
+    }
+}

@@ -1,0 +1,94 @@
+//! Counts what became of a batch of records: how many are still out, the first failure, the last offset.
+
+use std::future::poll_fn;
+use std::sync::Mutex;
+use std::task::{Poll, Waker};
+
+/// The delivery reports of one flush, or of what a task sent since the last one. Told on the log's threads, awaited on a shard.
+#[derive(Default)]
+pub(crate) struct Deliveries(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    outstanding: u64,
+    last_offset: Option<i64>,
+    failure: Option<String>,
+    waker: Option<Waker>,
+}
+
+impl Deliveries {
+    /// `n` records are about to be queued. Said before they are, or a report could come first.
+    pub fn expect(&self, n: u64) {
+        self.0.lock().unwrap().outstanding += n;
+    }
+
+    /// `n` of the expected records were not queued after all.
+    pub fn forget(&self, n: u64) {
+        self.settle(n, None, None);
+    }
+
+    /// One record landed at `offset`.
+    pub fn delivered(&self, offset: i64) {
+        self.settle(1, Some(offset), None);
+    }
+
+    /// One record did not land.
+    pub fn failed(&self, why: impl ToString) {
+        self.settle(1, None, Some(why.to_string()));
+    }
+
+    /// Waits until nothing is out: the highest offset reached, if any record was sent, or the first failure.
+    pub async fn settled(&self) -> Result<Option<i64>, String> {
+        poll_fn(|cx| {
+            let mut state = self.0.lock().unwrap();
+            if state.outstanding > 0 {
+                state.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(match &state.failure {
+                Some(why) => Err(why.clone()),
+                None => Ok(state.last_offset),
+            })
+        })
+        .await
+    }
+
+    /// Records queued and not yet reported.
+    pub fn outstanding(&self) -> u64 {
+        self.0.lock().unwrap().outstanding
+    }
+
+    fn settle(&self, n: u64, offset: Option<i64>, failure: Option<String>) {
+        let mut state = self.0.lock().unwrap();
+        state.outstanding -= n;
+        state.last_offset = state.last_offset.max(offset);
+        if state.failure.is_none() {
+            state.failure = failure;
+        }
+        let waker = if state.outstanding == 0 { state.waker.take() } else { None };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_flush_is_settled_when_every_record_is_reported_and_fails_with_the_first_failure() {
+        let deliveries = Deliveries::default();
+        assert_eq!(deliveries.settled().await, Ok(None));
+        deliveries.expect(3);
+        deliveries.delivered(7);
+        deliveries.delivered(6);
+        deliveries.forget(1);
+        assert_eq!(deliveries.settled().await, Ok(Some(7)));
+        deliveries.expect(2);
+        deliveries.failed("timed out");
+        deliveries.failed("second");
+        assert_eq!(deliveries.settled().await, Err("timed out".to_string()));
+    }
+}

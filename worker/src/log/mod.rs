@@ -1,0 +1,173 @@
+//! The transport seam: topics of ordered partitions, read by position, written with delivery reports.
+//!
+//! Two logs stand behind it, Kafka and one in memory; `conformance` holds both to the same promises. Nothing of a client library
+//! shows above this room.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::time::TopicPartition;
+
+mod delivery;
+mod record;
+
+pub(crate) use delivery::Deliveries;
+pub(crate) use record::{Header, Record};
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Wakes whoever sleeps on an empty partition. Called on a thread of the log, under its locks: it may only wake.
+pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Kafka's identity of a topic: a topic that was deleted and made anew under its name has another one. All zero where unknown.
+pub(crate) type TopicId = [u8; 16];
+
+/// One log, shared by all threads of a worker.
+pub(crate) trait Log: Send + Sync + 'static {
+    /// What is known of these topics now, asked anew. A topic that doesn't exist is missing from the answer. Never creates one –
+    /// except in memory, where a topic comes into being when it is first named.
+    fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>>;
+
+    /// Creates topics; one that is there already is left as it is and is no error.
+    fn create<'a>(&'a self, topics: &'a [NewTopic]) -> BoxFuture<'a, Result<(), LogError>>;
+
+    /// First offset and end (the offset of the next record, open transactions included), in the order asked.
+    fn bounds<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>>;
+
+    /// Reads a partition from `start` on. At most one reader of a partition and kind exists at a time; dropping it ends the fetch,
+    /// and no other partition's fetch is touched by either.
+    fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError>;
+
+    /// The producer of this process. Idempotent: a retried record lands once and in order.
+    fn producer(&self) -> Arc<dyn Producer>;
+}
+
+/// Why a partition is read: the two have consumers, limits and isolation of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reader {
+    /// An input of agents: as it comes.
+    Source,
+    /// A changelog that rebuilds a table: committed records only, and positions that pass over gaps and markers.
+    Changelog,
+}
+
+/// The records of one partition, from a start on.
+pub(crate) trait Fetch: Send {
+    /// Moves up to `max` records that have arrived into `out`, in order, without waiting. Not polling is the back-pressure: the log
+    /// stops fetching when its bound is reached.
+    fn poll(&mut self, max: usize, out: &mut VecDeque<Record>) -> Result<(), LogError>;
+
+    /// The offset that comes next: behind the last record polled and, for [`Reader::Changelog`], behind gaps and markers too.
+    fn position(&self) -> i64;
+
+    /// Registers who is woken when records come into the empty partition. The protocol without lost wake-ups: register once, and
+    /// poll once more before each sleep.
+    fn on_ready(&mut self, wake: Wake);
+}
+
+/// Writes records. Queueing never waits; what became of a record is told to its [`Deliveries`].
+pub(crate) trait Producer: Send + Sync {
+    /// Queues one record.
+    fn send(&self, record: Outgoing<'_>, delivery: &Arc<Deliveries>) -> Result<(), ProduceError>;
+
+    /// Queues records of one partition without headers (a changelog) in order, the cheapest way there is. Returns how many were
+    /// taken; fewer than given means that the buffer is full and the rest is to be offered again.
+    fn send_rows(&self, partition: &TopicPartition, rows: &[Row], delivery: &Arc<Deliveries>) -> Result<usize, ProduceError>;
+}
+
+/// A changelog record: key, and value or tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// A record on its way out.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [Header],
+    /// Milliseconds since the epoch; now, where none is given.
+    pub timestamp: Option<i64>,
+}
+
+/// What the log knows of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TopicFacts {
+    pub id: TopicId,
+    pub partitions: u32,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewTopic {
+    pub name: String,
+    pub partitions: u32,
+    pub config: Vec<(String, String)>,
+}
+
+/// Where a partition begins and ends. `end` is the offset that the next record gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub start: i64,
+    pub end: i64,
+}
+
+/// Why the log did not answer; what the worker does about it hangs on the kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LogError {
+    /// Not reachable, or not now: wait and ask again.
+    Unavailable(String),
+    /// It answered, and refuses us (authentication, authorization, fencing): asking again won't help.
+    Refused(String),
+    /// The topic or partition isn't there.
+    UnknownTopic(String),
+    /// The position lies outside of what the log holds.
+    OutOfRange { partition: TopicPartition, offset: i64 },
+    /// A configuration that the client doesn't take.
+    Config(String),
+}
+
+impl std::fmt::Display for LogError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable(why) => {
+                write!(f, "Kafka can't be reached: {why}; check the setting `broker` and the brokers themselves")
+            }
+            Self::Refused(why) => write!(f, "Kafka refuses this worker: {why}; check its credentials and ACLs"),
+            Self::UnknownTopic(topic) => write!(f, "topic `{topic}` doesn't exist; create it"),
+            Self::OutOfRange { partition, offset } => write!(f, "{partition}: offset {offset} is not in the log (any more)"),
+            Self::Config(why) => write!(f, "a setting of the Kafka client is wrong: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+/// Why a record wasn't queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProduceError {
+    /// The buffer is full: offer it again once deliveries have been reported.
+    Full,
+    TooLarge {
+        bytes: usize,
+    },
+    Failed(String),
+}
+
+impl std::fmt::Display for ProduceError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Full => f.write_str("the producer's buffer is full"),
+            Self::TooLarge { bytes } => write!(f, "a record of {bytes} bytes is larger than the broker takes"),
+            Self::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ProduceError {}

@@ -1,0 +1,52 @@
+//! A fetched record: bytes that still belong to the log, read in place and given back when dropped.
+
+use std::sync::Arc;
+
+/// Name and value of a header.
+pub(crate) type Header = (String, Option<Vec<u8>>);
+
+/// One record as it was fetched. In Kafka's case it pins its whole fetch response, so it is decoded and dropped as it is handed out.
+pub(crate) struct Record {
+    pub offset: i64,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+    /// The leader's epoch that the record was fetched under, −1 where unknown.
+    pub leader_epoch: i32,
+    body: Body,
+}
+
+enum Body {
+    Memory(Arc<Stored>),
+}
+
+/// A record as the log in memory keeps it.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<Header>,
+}
+
+impl Record {
+    pub fn memory(offset: i64, timestamp: i64, stored: Arc<Stored>) -> Self {
+        Self { offset, timestamp, leader_epoch: 0, body: Body::Memory(stored) }
+    }
+
+    pub fn key(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(stored) => stored.key.as_deref(),
+        }
+    }
+
+    pub fn value(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(stored) => stored.value.as_deref(),
+        }
+    }
+
+    pub fn headers(&self) -> Vec<Header> {
+        match &self.body {
+            Body::Memory(stored) => stored.headers.clone(),
+        }
+    }
+}

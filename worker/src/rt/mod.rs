@@ -1,0 +1,111 @@
+//! The runtime as a seam: where threads, blocking work, clocks and randomness come from.
+//!
+//! In production a shard is an OS thread with a runtime of its own. In tests ([`Rt::single`]) every part of a worker is a task of
+//! the one current-thread runtime that the test has, "blocking" work runs in line, and paused time advances by itself. Nothing else
+//! in the crate may reach around it; clippy's `disallowed-methods` sees to that.
+#![allow(clippy::disallowed_methods, reason = "this is the place that the rule sends everybody to")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::thread;
+
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+pub(crate) use tokio::time::Instant;
+
+/// Where the parts of a worker run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rt(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Threads,
+    Single,
+}
+
+/// Resolves when the part has ended; an error if it panicked.
+pub(crate) type Ended = oneshot::Receiver<()>;
+
+impl Rt {
+    /// Each part on a thread of its own.
+    pub fn threads() -> Self {
+        Self(Kind::Threads)
+    }
+
+    /// All parts on the caller's thread. Must be used inside a [`LocalSet`].
+    pub fn single() -> Self {
+        Self(Kind::Single)
+    }
+
+    /// Starts a part: `main` makes its future on the part's own thread, so the future need not be `Send`.
+    pub fn start<F>(&self, name: &str, main: F) -> Ended
+    where
+        F: FnOnce() -> Pin<Box<dyn Future<Output = ()>>> + Send + 'static,
+    {
+        let (ended, on_end) = oneshot::channel();
+        match self.0 {
+            Kind::Threads => {
+                let run = move || {
+                    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                    LocalSet::new().block_on(&runtime, main());
+                    runtime.shutdown_background();
+                    let _ = ended.send(());
+                };
+                thread::Builder::new().name(name.to_string()).spawn(run).expect("a thread");
+            }
+            Kind::Single => {
+                tokio::task::spawn_local(async move {
+                    main().await;
+                    let _ = ended.send(());
+                });
+            }
+        }
+        on_end
+    }
+
+    /// Runs what blocks – disk, a client library – off the runtime's thread. A panic in it goes on in the caller.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.0 {
+            Kind::Single => work(),
+            Kind::Threads => match tokio::task::spawn_blocking(work).await {
+                Ok(result) => result,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+        }
+    }
+
+    /// How many shards a worker has: one per core that this process may use.
+    pub fn shards(&self) -> usize {
+        match self.0 {
+            Kind::Threads => thread::available_parallelism().map_or(1, usize::from),
+            Kind::Single => 1,
+        }
+    }
+}
+
+/// Monotonic time; stands still while a test has paused it.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds of a clock that also counts while the machine or process is suspended. Only for the lease: a worker that was
+/// stopped must see how long.
+pub(crate) fn uptime_millis() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid, writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn wall_millis() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |elapsed| elapsed.as_millis() as i64)
+}
+
+/// 128 random bits, as the identity of a process.
+pub(crate) fn random_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

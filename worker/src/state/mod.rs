@@ -1,0 +1,78 @@
+//! Tables on this worker: a store per (table, partition) that knows how far in its changelog it is.
+
+#[cfg(feature = "rocksdb")]
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::log::{Row, TopicId};
+
+/// Rows of one partition of one table. Keys and values are the bytes of the changelog.
+///
+/// Read from a shard's thread, written from blocking threads, hence shared.
+pub(crate) trait StateStore: Send + Sync {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes rows (sorted by key, each key once) and the position that they bring the store to, as one batch: after a crash either
+    /// all of it is there or nothing.
+    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError>;
+
+    /// Where the store is in its changelog; none in a new one.
+    fn position(&self) -> Result<Option<Position>, StoreError>;
+
+    /// All rows from `from` on, in key order, up to `limit`: (key, value).
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+
+    /// Makes what was applied survive `kill -9`.
+    fn flush(&self) -> Result<(), StoreError>;
+}
+
+/// A position in a changelog, and which changelog that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The topic's identity: offsets alone don't see a changelog that was deleted and made anew.
+    pub topic_id: TopicId,
+    /// The offset of the first record that is not in the store.
+    pub next_offset: i64,
+    /// The leader's epoch of the last record, −1 where unknown.
+    pub leader_epoch: i32,
+    /// When the store was known to be at the log's end, in milliseconds since the epoch.
+    pub written_at: i64,
+}
+
+/// Where stores live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    #[cfg(feature = "rocksdb")]
+    Disk(PathBuf),
+}
+
+/// Why a store failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StoreError {
+    /// Another process has the folder.
+    InUse(String),
+    /// Its bytes are broken: it can be wiped and rebuilt from the changelog.
+    Corrupt(String),
+    /// No space left.
+    Full(String),
+    Io(String),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InUse(why) => {
+                write!(f, "the data folder is in use by another process: {why}; give each worker its own `--datadir`")
+            }
+            Self::Corrupt(why) => write!(f, "the store is corrupt: {why}"),
+            Self::Full(why) => write!(f, "the disk is full: {why}; make room, the worker goes on by itself"),
+            Self::Io(why) => write!(f, "the store failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// What a task holds.
+pub(crate) type SharedStore = Arc<dyn StateStore>;
