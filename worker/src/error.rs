@@ -150,7 +150,8 @@ pub enum TopologyError {
     NotCoPartitioned(String),
     SecondWriter(String),
     SecondReader(String),
-    LateOption(String),
+    IllegalName(String),
+    NoAgents(String),
 }
 
 impl fmt::Display for CodecError {
@@ -234,7 +235,8 @@ impl fmt::Display for TopologyError {
             | Self::NotCoPartitioned(why)
             | Self::SecondWriter(why)
             | Self::SecondReader(why)
-            | Self::LateOption(why) => f.write_str(why),
+            | Self::IllegalName(why)
+            | Self::NoAgents(why) => f.write_str(why),
         }
     }
 }

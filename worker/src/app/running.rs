@@ -1,0 +1,82 @@
+//! What handles of an app find while its worker runs in this process.
+
+use std::sync::{Arc, OnceLock, RwLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::QueryError;
+use crate::group::Membership;
+use crate::log::{Log, Producer, partition_of};
+use crate::status::Status;
+use crate::table::TableNode;
+use crate::task::shard::Message;
+use crate::topology::{Groups, Topology};
+
+/// A worker as seen from outside its tasks: sends and queries.
+pub(crate) struct Running {
+    pub producer: Arc<dyn Producer>,
+    pub status: Arc<Status>,
+    topology: Arc<Topology>,
+    partitions: OnceLock<Vec<u32>>,
+    membership: OnceLock<Arc<dyn Membership>>,
+    shards: RwLock<Vec<mpsc::UnboundedSender<Message>>>,
+}
+
+impl Running {
+    pub fn new(log: Arc<dyn Log>, topology: Arc<Topology>, status: Arc<Status>) -> Self {
+        Self {
+            producer: log.producer(),
+            status,
+            topology,
+            partitions: OnceLock::new(),
+            membership: OnceLock::new(),
+            shards: RwLock::default(),
+        }
+    }
+
+    /// The topics are there.
+    pub fn found(&self, groups: &Groups) {
+        let _ = self.partitions.set(groups.iter().map(|group| group.partitions).collect());
+    }
+
+    pub fn joined(&self, membership: Arc<dyn Membership>) {
+        let _ = self.membership.set(membership);
+    }
+
+    /// None before the worker has joined.
+    pub fn membership(&self) -> Option<&Arc<dyn Membership>> {
+        self.membership.get()
+    }
+
+    /// Whether the worker is a member of its group and all its tasks run; else what is in the way, in one sentence.
+    pub fn readiness(&self) -> Result<(), String> {
+        self.status.running()?;
+        match self.membership() {
+            Some(membership) if membership.view().joined => Ok(()),
+            _ => Err("joining the group".into()),
+        }
+    }
+
+    pub fn shards(&self, shards: Vec<mpsc::UnboundedSender<Message>>) {
+        *self.shards.write().unwrap() = shards;
+    }
+
+    /// The newest value of a row that this worker holds, as it stands in the changelog.
+    pub async fn query(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<Vec<u8>>, QueryError> {
+        let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
+        let (Some(group), Some(partitions)) = (group, self.partitions.get()) else {
+            return Err(QueryError::NotStarted { table: table.name });
+        };
+        let partition = partition_of(&key, partitions[group]);
+        let (answer, on_answer) = oneshot::channel();
+        let query = Message::Query { table, partition, key, answer };
+        let sent = {
+            let shards = self.shards.read().unwrap();
+            !shards.is_empty() && shards[partition as usize % shards.len()].send(query).is_ok()
+        };
+        if !sent {
+            return Err(QueryError::NotStarted { table: table.name });
+        }
+        on_answer.await.unwrap_or(Err(QueryError::NotStarted { table: table.name }))
+    }
+}

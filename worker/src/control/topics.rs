@@ -1,0 +1,125 @@
+//! Waits until every topic is there with partition counts that fit, and creates the changelogs.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Fault;
+use crate::log::{Log, LogError, NewTopic, TopicFacts};
+use crate::status::Status;
+use crate::topology::{Groups, Topology};
+
+/// Between two looks at what is missing.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Resolves when the worker can join: all topics exist, and the changelogs too. What is waited for is said in the status.
+pub(super) async fn prepare(log: &dyn Log, topology: &Topology, status: &Status) -> Result<Groups, Fault> {
+    loop {
+        match look(log, topology).await {
+            Ok(groups) => {
+                status.go_on();
+                return Ok(groups);
+            }
+            Err(Problem::Refused(error)) => return Err(error.into()),
+            Err(Problem::Waiting(sentence)) => status.wait_for(sentence),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+enum Problem {
+    Waiting(String),
+    Refused(LogError),
+}
+
+impl From<LogError> for Problem {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Refused(_) | LogError::Config(_) => Self::Refused(error),
+            other => Self::Waiting(other.to_string()),
+        }
+    }
+}
+
+impl From<String> for Problem {
+    fn from(sentence: String) -> Self {
+        Self::Waiting(sentence)
+    }
+}
+
+async fn look(log: &dyn Log, topology: &Topology) -> Result<Groups, Problem> {
+    let used = || topology.groups.iter().flat_map(|group| &group.topics).chain(&topology.sinks);
+    create_declared_in_memory(log, used()).await?;
+    let names: Vec<String> = used().map(|topic| topic.name.to_string()).collect();
+    let facts = log.topics(&names).await?;
+    let missing: Vec<String> = names.iter().filter(|name| !facts.contains_key(*name)).map(|name| format!("`{name}`")).collect();
+    if !missing.is_empty() {
+        return Err(format!("topics that don't exist: {}; create them, the worker goes on by itself", missing.join(", ")).into());
+    }
+    let counts: BTreeMap<String, u32> = facts.iter().map(|(name, facts)| (name.clone(), facts.partitions)).collect();
+    for topic in &topology.sinks {
+        let (found, declared) = (counts[topic.name], topic.declared_partitions.load(Ordering::Relaxed));
+        if declared != 0 && declared != found {
+            return Err(format!(
+                "topic `{}` has {found} partitions and is declared with {declared}; change `.partitions({declared})` or the topic",
+                topic.name
+            )
+            .into());
+        }
+    }
+    let groups = topology.groups.iter().map(|group| group.partitioned(&counts)).collect::<Result<Groups, String>>()?;
+    changelogs(log, topology, &groups).await?;
+    for topic in used() {
+        topic.partitions.store(counts[topic.name], Ordering::Relaxed);
+    }
+    Ok(groups)
+}
+
+/// In memory a topic comes into being when it is first named; one that is declared with a number of partitions gets that number.
+async fn create_declared_in_memory<'a>(
+    log: &dyn Log,
+    topics: impl Iterator<Item = &'a &'static crate::topic::TopicNode>,
+) -> Result<(), LogError> {
+    if !log.is_ours() {
+        return Ok(());
+    }
+    let declared = topics.map(|topic| (topic.name, topic.declared_partitions.load(Ordering::Relaxed)));
+    let new: Vec<NewTopic> = declared
+        .filter(|(_, partitions)| *partitions > 0)
+        .map(|(name, partitions)| NewTopic { name: name.to_string(), partitions, config: Vec::new() })
+        .collect();
+    log.create(&new).await
+}
+
+/// Creates the changelogs that are missing; one that is there must have its table's number of partitions.
+async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups) -> Result<(), Problem> {
+    let wanted: Vec<NewTopic> = topology
+        .groups
+        .iter()
+        .zip(groups)
+        .flat_map(|(group, counts)| group.tables.iter().map(|table| (table.changelog(), counts.partitions)))
+        .map(|(name, partitions)| NewTopic { name, partitions, config: vec![("cleanup.policy".into(), "compact".into())] })
+        .collect();
+    let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
+    let known = if log.is_ours() { Default::default() } else { log.topics(&names).await? };
+    let missing: Vec<NewTopic> = wanted.iter().filter(|topic| !known.contains_key(&topic.name)).cloned().collect();
+    if !missing.is_empty() {
+        log.create(&missing).await?;
+    }
+    let facts = log.topics(&names).await?;
+    for topic in wanted {
+        match facts.get(&topic.name) {
+            Some(TopicFacts { partitions, .. }) if *partitions == topic.partitions => {}
+            Some(TopicFacts { partitions, .. }) => {
+                return Err(format!(
+                    "changelog `{}` has {partitions} partitions, its table needs {}: the source's number was changed; delete the \
+                     changelog to count anew, or restore the number",
+                    topic.name, topic.partitions
+                )
+                .into());
+            }
+            None => return Err(format!("changelog `{}` was created and is not there yet", topic.name).into()),
+        }
+    }
+    Ok(())
+}

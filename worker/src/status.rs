@@ -1,0 +1,318 @@
+//! What a worker can tell about itself: counters that the shards keep and everybody else reads.
+//!
+//! A shard never waits for a reader, and a stuck shard can still be read about. The HTTP pages and the metrics are views of this.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::rt::{self, Instant};
+use crate::state::{Progress, WipeReason};
+use crate::time::TopicPartition;
+use crate::topology::TaskId;
+
+/// A number that only rises. One thread adds at a time, so that adding is a load and a store and no locked instruction.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.store(self.get() + n, Ordering::Relaxed);
+    }
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that is set. −1 where it isn't known.
+#[derive(Debug)]
+pub(crate) struct Gauge(AtomicI64);
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Self(AtomicI64::new(-1))
+    }
+}
+
+impl Gauge {
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a record was not processed. Every drop counts exactly once (invariant I10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropReason {
+    /// It didn't decode, and `on-decode-error` says skip.
+    Decode,
+    /// Retention deleted it before the group read it.
+    InputExpired,
+}
+
+impl DropReason {
+    pub const ALL: [Self; 2] = [Self::Decode, Self::InputExpired];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::InputExpired => "input_expired",
+        }
+    }
+}
+
+/// What something waits for, in one sentence: logged when it changes, and again every 30 s while it lasts.
+#[derive(Default)]
+struct Notice(Mutex<Option<(String, Instant)>>);
+
+impl Notice {
+    const REMIND: Duration = Duration::from_secs(30);
+
+    fn say(&self, who: &dyn std::fmt::Display, sentence: String) {
+        let mut said = self.0.lock().unwrap();
+        let news = said.as_ref().is_none_or(|(last, when)| *last != sentence || when.elapsed() >= Self::REMIND);
+        if news {
+            tracing::warn!("{who}: {sentence}");
+            *said = Some((sentence, rt::now()));
+        }
+    }
+
+    fn clear(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone())
+    }
+}
+
+/// The whole worker.
+pub(crate) struct Status {
+    pub app: &'static str,
+    tasks: Mutex<BTreeMap<TaskId, Arc<TaskMeter>>>,
+    /// How many tasks the last assignment gave this worker.
+    pub wanted: Gauge,
+    waiting: Notice,
+}
+
+impl Status {
+    pub fn new(app: &'static str) -> Self {
+        Self { app, tasks: Mutex::default(), wanted: Gauge::default(), waiting: Notice::default() }
+    }
+
+    /// The meter of a task; it outlives the task, so that counters never fall.
+    pub fn task(&self, id: TaskId, make: impl FnOnce() -> TaskMeter) -> Arc<TaskMeter> {
+        self.tasks.lock().unwrap().entry(id).or_insert_with(|| Arc::new(make())).clone()
+    }
+
+    /// Every task that this worker has or had.
+    pub fn tasks(&self) -> Vec<Arc<TaskMeter>> {
+        self.tasks.lock().unwrap().values().cloned().collect()
+    }
+
+    /// What the whole worker waits for, in one sentence.
+    pub fn waiting(&self) -> Option<String> {
+        self.waiting.get()
+    }
+
+    pub fn wait_for(&self, sentence: String) {
+        self.waiting.say(&self.app, sentence);
+    }
+
+    pub fn go_on(&self) {
+        self.waiting.clear();
+    }
+
+    /// Whether every task that is this worker's runs, or what is in the way.
+    pub fn running(&self) -> Result<(), String> {
+        if let Some(sentence) = self.waiting() {
+            return Err(sentence);
+        }
+        let tasks: Vec<_> = self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).collect();
+        if let Some((task, problem)) = tasks.iter().find_map(|task| Some((task, task.problem()?))) {
+            return Err(format!("task {}: {problem}", task.id));
+        }
+        let running = tasks.iter().filter(|task| task.stage() == Stage::Running).count() as i64;
+        let wanted = self.wanted.get();
+        if running < wanted {
+            return Err(format!("{running} of {wanted} tasks run, the others are being opened or restored"));
+        }
+        Ok(())
+    }
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Not this worker's (any more).
+    Absent,
+    Opening,
+    Restoring,
+    Running,
+    Draining,
+}
+
+impl Stage {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Opening => "opening",
+            Self::Restoring => "restoring",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// One task, over all its epochs on this worker.
+pub(crate) struct TaskMeter {
+    pub id: TaskId,
+    pub shard: usize,
+    pub inputs: Vec<Arc<InputMeter>>,
+    pub tables: Vec<Arc<TableMeter>>,
+    /// Of the running epoch.
+    pub epoch: Gauge,
+    pub epochs: Counter,
+    pub commits: Counter,
+    /// Commits in a row that the task sat out, because an agent was in the middle of an event.
+    pub missed_commits: Gauge,
+    /// Times that the task dropped its work and read again from the committed offset.
+    pub starts_over: Counter,
+    stage: Mutex<Stage>,
+    problem: Notice,
+}
+
+impl TaskMeter {
+    pub fn new(id: TaskId, shard: usize, inputs: Vec<Arc<InputMeter>>, tables: Vec<Arc<TableMeter>>) -> Self {
+        Self {
+            id,
+            shard,
+            inputs,
+            tables,
+            epoch: Gauge::default(),
+            epochs: Counter::default(),
+            commits: Counter::default(),
+            missed_commits: Gauge::default(),
+            starts_over: Counter::default(),
+            stage: Mutex::new(Stage::Absent),
+            problem: Notice::default(),
+        }
+    }
+
+    pub fn stage(&self) -> Stage {
+        *self.stage.lock().unwrap()
+    }
+
+    /// A new stage; whatever was in the way is over.
+    pub fn enter(&self, stage: Stage) {
+        *self.stage.lock().unwrap() = stage;
+        self.problem.clear();
+    }
+
+    /// What keeps the task from going on, in one sentence.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.get()
+    }
+
+    pub fn wait_for(&self, sentence: String) {
+        self.problem.say(&format_args!("task {}", self.id), sentence);
+    }
+
+    pub fn go_on(&self) {
+        self.problem.clear();
+    }
+}
+
+/// One input partition.
+pub(crate) struct InputMeter {
+    pub partition: TopicPartition,
+    pub agent: &'static str,
+    pub records: Counter,
+    /// The committed offset: of the next record to read.
+    pub committed: Gauge,
+    /// The log's end when it was last asked.
+    pub end: Gauge,
+    /// Times that a fetch was begun.
+    pub fetches: Counter,
+    drops: [Counter; DropReason::ALL.len()],
+}
+
+impl InputMeter {
+    pub fn new(partition: TopicPartition, agent: &'static str) -> Self {
+        Self {
+            partition,
+            agent,
+            records: Counter::default(),
+            committed: Gauge::default(),
+            end: Gauge::default(),
+            fetches: Counter::default(),
+            drops: Default::default(),
+        }
+    }
+
+    pub fn dropped(&self, reason: DropReason, n: u64) {
+        self.drops[reason as usize].add(n);
+    }
+
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+
+    /// Records between the committed offset and the log's end; none while one of them isn't known.
+    pub fn lag(&self) -> Option<i64> {
+        let (committed, end) = (self.committed.get(), self.end.get());
+        (committed >= 0 && end >= 0).then(|| (end - committed).max(0))
+    }
+}
+
+/// One partition of one table.
+pub(crate) struct TableMeter {
+    pub table: &'static str,
+    pub partition: u32,
+    /// Records written to the changelog.
+    pub changed: Counter,
+    /// Records read from the changelog to rebuild the store.
+    pub restored: Counter,
+    /// The changelog offset that the store has reached.
+    pub stored: Gauge,
+    /// The changelog offset that survives `kill -9`.
+    pub flushed: Gauge,
+    wipes: Mutex<BTreeMap<WipeReason, u64>>,
+    restore: Mutex<Option<Arc<Progress>>>,
+}
+
+impl TableMeter {
+    pub fn new(table: &'static str, partition: u32) -> Self {
+        Self {
+            table,
+            partition,
+            changed: Counter::default(),
+            restored: Counter::default(),
+            stored: Gauge::default(),
+            flushed: Gauge::default(),
+            wipes: Default::default(),
+            restore: Mutex::default(),
+        }
+    }
+
+    pub fn wiped(&self, reason: WipeReason) {
+        *self.wipes.lock().unwrap().entry(reason).or_default() += 1;
+    }
+
+    /// How often the store was emptied, by reason.
+    pub fn wipes(&self) -> BTreeMap<WipeReason, u64> {
+        self.wipes.lock().unwrap().clone()
+    }
+
+    /// The restore under way.
+    pub fn restore(&self) -> Option<Arc<Progress>> {
+        self.restore.lock().unwrap().clone()
+    }
+
+    pub fn set_restore(&self, progress: Option<Arc<Progress>>) {
+        *self.restore.lock().unwrap() = progress;
+    }
+}

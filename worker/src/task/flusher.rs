@@ -1,0 +1,86 @@
+//! Flushes the stores of a worker when the policy says so, beside the work.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::rt::{self, Rt};
+use crate::state::{self, Applied, FlushLimits, FlushPolicy, Position, SharedStore, StoreId};
+use crate::status::TableMeter;
+
+/// The policy, and the stores that it is about. Told by the shards, run by the control runtime.
+pub(crate) struct Flusher {
+    policy: Mutex<FlushPolicy>,
+    stores: Mutex<BTreeMap<StoreId, (SharedStore, Arc<TableMeter>)>>,
+    noted: Notify,
+}
+
+impl Flusher {
+    pub fn new(limits: FlushLimits) -> Self {
+        Self { policy: Mutex::new(FlushPolicy::new(limits)), stores: Mutex::default(), noted: Notify::new() }
+    }
+
+    /// A store is in use, with this position on disk.
+    pub fn opened(&self, id: &StoreId, store: SharedStore, meter: Arc<TableMeter>, flushed: Option<&Position>) {
+        meter.flushed.set(flushed.map_or(0, |position| position.next_offset));
+        self.policy.lock().unwrap().opened(id.clone(), flushed);
+        self.stores.lock().unwrap().insert(id.clone(), (store, meter));
+    }
+
+    /// A store is no longer in use. Returns the hold on it, whose drop may block.
+    pub fn closed(&self, id: &StoreId) -> Option<SharedStore> {
+        self.policy.lock().unwrap().closed(id);
+        self.stores.lock().unwrap().remove(id).map(|(store, _)| store)
+    }
+
+    /// Rows were applied to a store.
+    pub fn note(&self, id: &StoreId, applied: Applied) {
+        self.policy.lock().unwrap().note(id, applied, rt::now());
+        self.noted.notify_one();
+    }
+
+    /// Flushes what is due, for ever.
+    pub async fn run(&self, rt: Rt) {
+        loop {
+            let (due, next) = {
+                let mut policy = self.policy.lock().unwrap();
+                (policy.due(rt::now()), policy.next_due())
+            };
+            for id in due {
+                self.flush(rt, &id).await;
+            }
+            let until = next.unwrap_or_else(|| rt::now() + Duration::from_secs(3_600));
+            tokio::select! {
+                biased;
+                () = self.noted.notified() => {}
+                () = tokio::time::sleep_until(until) => {}
+            }
+        }
+    }
+
+    async fn flush(&self, rt: Rt, id: &StoreId) {
+        let Some((store, meter)) = self.stores.lock().unwrap().get(id).cloned() else { return };
+        let flushed = rt
+            .blocking(move || {
+                let flushed = state::flush(&*store);
+                drop(store);
+                flushed
+            })
+            .await;
+        let mut policy = self.policy.lock().unwrap();
+        match flushed {
+            Ok(position) => {
+                policy.flushed(id, position.as_ref());
+                if let Some(position) = position {
+                    meter.flushed.set(position.next_offset);
+                }
+            }
+            Err(error) => {
+                policy.failed(id, rt::now());
+                tracing::error!("{id}: not flushed, tried again soon: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The engine: tasks on shards, from the fetched record to the committed offset.
+//!
+//! A task is one partition of a co-partition group, lives on one shard (a thread) and is run under an *epoch* of this worker: an epoch
+//! begins when the task is taken up and ends when it is revoked, lost or starts over, and nothing fetched or written under one is
+//! committed under another (invariant I2).
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::group::Membership;
+use crate::log::{Deliveries, TopicId};
+use crate::model::{Key, Value};
+use crate::rt;
+use crate::state::{SharedStore, StoreId};
+use crate::status::TaskMeter;
+use crate::table::TableNode;
+use crate::table::overlay::{AnyOverlay, Budget, Overlay};
+use crate::time::TopicPartition;
+use crate::topology::TaskId;
+
+mod commit;
+pub(crate) mod flusher;
+mod input;
+mod life;
+mod open;
+mod scope;
+pub(crate) mod shard;
+mod tracker;
+
+pub(crate) use input::Input;
+pub(crate) use scope::{Current, current};
+
+use input::Feed;
+
+/// One task under one epoch. Shared on its shard by the agents' futures, the commits and the task's life; never leaves its thread.
+pub(crate) struct Task {
+    pub id: TaskId,
+    pub epoch: u64,
+    pub meter: Arc<TaskMeter>,
+    feeds: Vec<Feed>,
+    tables: Vec<TaskTable>,
+    membership: Arc<dyn Membership>,
+    phase: Cell<Phase>,
+    /// A commit wants the task to freeze at its next event boundary.
+    due: Cell<bool>,
+    /// What the commit under way has of this task.
+    frozen: RefCell<Option<Frozen>>,
+    /// The offsets of the last commit, in the order of `feeds`.
+    committed: RefCell<Vec<i64>>,
+    /// Delivery of what was sent since the last freeze.
+    sent: RefCell<Arc<Deliveries>>,
+    budget: Rc<Budget>,
+    /// Told when the task freezes, wants an early commit, or is at its bound.
+    shard: Rc<TaskSignals>,
+    /// The first thing that ends this epoch from inside.
+    verdict: RefCell<Option<Verdict>>,
+    judged: Notify,
+    /// Told whenever a commit of this task has ended.
+    settled: Notify,
+}
+
+/// A table of the task.
+pub(crate) struct TaskTable {
+    pub node: &'static TableNode,
+    pub overlay: Rc<dyn AnyOverlay>,
+    pub id: StoreId,
+    pub store: SharedStore,
+    pub changelog: TopicPartition,
+    pub changelog_id: TopicId,
+}
+
+/// How a task tells its shard's committer.
+#[derive(Default)]
+pub(crate) struct TaskSignals {
+    /// A task has frozen itself.
+    pub froze: Notify,
+    /// A commit should not wait for its interval.
+    pub hurry: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// No more events; what is done is committed.
+    Draining,
+    /// The epoch is over: nothing of it may be committed, produced or applied.
+    Ended,
+}
+
+/// Why an epoch ends from inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// What was flushed did not land: drop it all and read again from the committed offset.
+    StartOver(String),
+    /// The worker has to end: an agent failed, or a record is refused under `on-decode-error=fail`.
+    Fail(String),
+}
+
+/// A generation that is being committed.
+pub(crate) struct Frozen {
+    /// In the order of `feeds`.
+    pub offsets: Vec<i64>,
+    /// Delivery of what was sent in it.
+    pub sent: Arc<Deliveries>,
+}
+
+impl Task {
+    /// Freezes if a commit wants it and every agent is between two events: then what is written and what is done belong together.
+    fn boundary(&self) {
+        if self.due.get() && self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
+            self.due.set(false);
+            if self.freeze() {
+                self.shard.froze.notify_one();
+            }
+        }
+    }
+
+    /// Closes the open generation, in O(1); false if there is nothing new in it.
+    fn freeze(&self) -> bool {
+        if self.frozen.borrow().is_some() || self.phase.get() == Phase::Ended {
+            return false;
+        }
+        let offsets: Vec<i64> = self.feeds.iter().map(|feed| feed.tracker.borrow().committable()).collect();
+        let written = self.tables.iter().any(|table| table.overlay.open_rows() > 0);
+        if !written && offsets == *self.committed.borrow() {
+            return false;
+        }
+        for table in &self.tables {
+            table.overlay.freeze();
+        }
+        let sent = std::mem::take(&mut *self.sent.borrow_mut());
+        *self.frozen.borrow_mut() = Some(Frozen { offsets, sent });
+        true
+    }
+
+    /// The frozen generation is committed and in the store.
+    fn thaw(&self, offsets: Vec<i64>) {
+        for table in &self.tables {
+            table.overlay.applied();
+        }
+        for (feed, &offset) in self.feeds.iter().zip(&offsets) {
+            feed.meter.committed.set(offset);
+        }
+        *self.committed.borrow_mut() = offsets;
+        *self.frozen.borrow_mut() = None;
+        self.meter.commits.add(1);
+        self.meter.missed_commits.set(0);
+        self.settled.notify_waiters();
+        self.wake();
+    }
+
+    /// Whether the agents get events now: not while more is written than may wait for a commit, which is hurried then.
+    fn feeding(&self) -> bool {
+        if !self.budget.is_open_full() {
+            return true;
+        }
+        self.due.set(true);
+        self.shard.hurry.notify_one();
+        self.boundary();
+        !self.budget.is_open_full()
+    }
+
+    /// Whether a send may start now: this epoch is alive and its lease holds.
+    pub fn may_send(&self) -> bool {
+        self.alive() && self.membership.lease().holds(rt::uptime_millis())
+    }
+
+    /// Where the delivery of a send of this task is reported.
+    pub fn sent(&self) -> Arc<Deliveries> {
+        self.sent.borrow().clone()
+    }
+
+    /// Whether this epoch lasts.
+    pub fn alive(&self) -> bool {
+        self.phase.get() != Phase::Ended
+    }
+
+    /// Ends the epoch: what is not committed is dropped.
+    fn end(&self) {
+        self.phase.set(Phase::Ended);
+        for table in &self.tables {
+            table.overlay.end();
+        }
+        self.settled.notify_waiters();
+    }
+
+    /// Stops the intake; agents get `None` when they ask.
+    fn drain(&self) {
+        if self.phase.get() == Phase::Running {
+            self.phase.set(Phase::Draining);
+        }
+        self.wake();
+    }
+
+    /// Ends the epoch from inside; the task's life does what follows.
+    fn judge(&self, verdict: Verdict) {
+        let mut own = self.verdict.borrow_mut();
+        if own.is_none() {
+            *own = Some(verdict);
+        }
+        self.judged.notify_one();
+    }
+
+    async fn judgement(&self) -> Verdict {
+        loop {
+            if let Some(verdict) = self.verdict.borrow().clone() {
+                return verdict;
+            }
+            self.judged.notified().await;
+        }
+    }
+
+    /// Waits until no commit has anything of this task.
+    async fn settled(&self) {
+        while self.frozen.borrow().is_some() && self.alive() {
+            self.settled.notified().await;
+        }
+    }
+
+    /// Lets parked agents look again.
+    fn wake(&self) {
+        for feed in &self.feeds {
+            feed.waker.wake();
+        }
+    }
+
+    /// The input that an agent's failure is most likely about, as `topic[partition]@offset`.
+    fn in_hand(&self, agent: &str) -> Option<String> {
+        self.feeds.iter().filter(|feed| feed.seat.agent == agent).find_map(|feed| {
+            let offset = feed.tracker.borrow().oldest()?;
+            Some(format!("{}@{offset}", feed.partition))
+        })
+    }
+}
+
+/// What an agent's inputs are bound to.
+#[doc(hidden)]
+pub struct TaskContext(pub(crate) Rc<Task>);
+
+impl TaskContext {
+    pub(crate) fn input(&self, topic: &str) -> Rc<Input> {
+        Input::new(&self.0, topic)
+    }
+
+    pub(crate) fn overlay<K: Key, V: Value>(&self, table: &'static TableNode) -> Rc<Overlay<K, V>> {
+        let own = self.0.tables.iter().find(|own| own.node.index == table.index).expect("a declared table is in the task");
+        let any: Rc<dyn Any> = own.overlay.clone().as_any();
+        any.downcast().expect("a table's overlay has the table's types")
+    }
+}

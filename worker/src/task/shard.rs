@@ -1,0 +1,161 @@
+//! A shard: one thread, the tasks that live on it, and the mailbox through which everybody else talks to them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::flusher::Flusher;
+use super::{Task, TaskSignals, commit, life, scope};
+use crate::error::{QueryError, TableError};
+use crate::group::Membership;
+use crate::log::{Log, Producer};
+use crate::rt::{Ended, Rt};
+use crate::settings::Resolved;
+use crate::state::{Stores, Throttle};
+use crate::status::Status;
+use crate::table::TableNode;
+use crate::table::overlay::Budget;
+use crate::topology::{TaskId, Topology};
+
+/// What a shard is asked to do.
+pub(crate) enum Message {
+    /// Take the task up. It runs until `stop` says otherwise, then `ended` is told.
+    Start { id: TaskId, epoch: u64, stop: oneshot::Receiver<Stop>, ended: oneshot::Sender<()> },
+    /// The newest value of a row, as it stands in the changelog.
+    Query { table: &'static TableNode, partition: u32, key: Vec<u8>, answer: oneshot::Sender<Result<Option<Vec<u8>>, QueryError>> },
+}
+
+/// How a task is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Drain to the deadline, commit, close.
+    Drain,
+    /// It is lost: commit nothing, drop everything.
+    Drop,
+}
+
+/// What ends the whole worker from inside a task.
+pub(crate) type Failure = String;
+
+/// What all shards share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub rt: Rt,
+    pub settings: Arc<Resolved>,
+    pub topology: Arc<Topology>,
+    pub log: Arc<dyn Log>,
+    pub membership: Arc<dyn Membership>,
+    pub stores: Arc<Stores>,
+    pub status: Arc<Status>,
+    pub failures: mpsc::UnboundedSender<Failure>,
+    pub flusher: Arc<Flusher>,
+    /// Of all restores together.
+    pub throttle: Option<Arc<Throttle>>,
+    pub epochs: Arc<AtomicU64>,
+    /// Some task could not commit its last work before it closed.
+    pub undrained: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// A task epoch that was never used before in this process.
+    pub fn next_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// A shard's own things; never leaves its thread.
+pub(super) struct Shard {
+    shared: Shared,
+    pub index: usize,
+    pub producer: Arc<dyn Producer>,
+    pub signals: Rc<TaskSignals>,
+    pub budget: Rc<Budget>,
+    /// Taken up and not given up; `None` while it is being opened.
+    tasks: RefCell<BTreeMap<TaskId, Option<Rc<Task>>>>,
+}
+
+impl std::ops::Deref for Shard {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// Starts a shard; it ends when the mailbox is closed and its last task has ended.
+pub(crate) fn start(shared: Shared, index: usize) -> (mpsc::UnboundedSender<Message>, Ended) {
+    let (mailbox, messages) = mpsc::unbounded_channel();
+    let rt = shared.rt;
+    let ended = rt.start(&format!("faust-shard-{index}"), move || Box::pin(run(shared, index, messages)));
+    (mailbox, ended)
+}
+
+async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver<Message>) {
+    if shared.rt == Rt::threads() {
+        scope::enter_shard();
+    }
+    let budget = Rc::new(Budget::new(shared.settings.cache_memory / shared.rt.shards()));
+    let shard = Rc::new(Shard {
+        producer: shared.log.producer(),
+        shared,
+        index,
+        signals: Rc::default(),
+        budget,
+        tasks: RefCell::default(),
+    });
+    let commits = tokio::task::spawn_local(commit::run(shard.clone()));
+    let mut lives = tokio::task::JoinSet::new();
+    while let Some(message) = messages.recv().await {
+        match message {
+            Message::Start { id, epoch, stop, ended } => {
+                shard.tasks.borrow_mut().insert(id, None);
+                lives.spawn_local(life::live(shard.clone(), id, epoch, stop, ended));
+            }
+            Message::Query { table, partition, key, answer } => {
+                // Nobody waits for it any more: fine.
+                let _ = answer.send(shard.query(table, partition, &key));
+            }
+        }
+        while lives.try_join_next().is_some() {}
+    }
+    while lives.join_next().await.is_some() {}
+    commits.abort();
+}
+
+impl Shard {
+    /// The tasks whose agents run.
+    pub fn running(&self) -> Vec<Rc<Task>> {
+        self.tasks.borrow().values().flatten().cloned().collect()
+    }
+
+    pub fn set_running(&self, id: TaskId, task: Option<Rc<Task>>) {
+        self.tasks.borrow_mut().insert(id, task);
+    }
+
+    pub fn forget(&self, id: TaskId) {
+        self.tasks.borrow_mut().remove(&id);
+    }
+
+    fn query(&self, table: &'static TableNode, partition: u32, key: &[u8]) -> Result<Option<Vec<u8>>, QueryError> {
+        let tasks = self.tasks.borrow();
+        let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
+        let id = group.map(|group| TaskId { group: group as u32, partition });
+        match id.and_then(|id| tasks.get(&id)) {
+            None => Err(QueryError::NotHere { table: table.name, partition }),
+            Some(None) => {
+                let retry_after = std::time::Duration::from_secs(1);
+                Err(QueryError::NotReady { table: table.name, partition, retry_after })
+            }
+            Some(Some(task)) => {
+                let own = task.tables.iter().find(|own| own.node.index == table.index).expect("found by group");
+                own.overlay.read(key).map_err(|error| match error {
+                    TableError::Revoked { .. } => QueryError::NotHere { table: table.name, partition },
+                    other => QueryError::Table(other),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `/state`: what the worker is doing, as JSON.
+
+use serde_json::{Map, Value, json};
+
+use crate::app::Running;
+use crate::rt;
+use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
+
+/// Everything that an operator or a person may want to know at night. Numbers that aren't known are null.
+pub(super) fn describe(app: &str, running: &Running) -> Value {
+    let view = running.membership().map(|membership| membership.view()).unwrap_or_default();
+    let readiness = running.readiness();
+    let tasks = running.status.tasks();
+    let tasks: Vec<Value> = tasks.iter().filter(|task| task.stage() != Stage::Absent).map(|meter| task(meter)).collect();
+    json!({
+        "app": app,
+        "version": env!("CARGO_PKG_VERSION"),
+        "member": view.member,
+        "generation": view.generation,
+        "leader": view.leader,
+        "joined": view.joined,
+        "rebalances": view.rebalances,
+        "ready": readiness.is_ok(),
+        "waiting": readiness.err(),
+        "tasks": tasks,
+    })
+}
+
+fn task(task: &TaskMeter) -> Value {
+    json!({
+        "task": task.id.to_string(),
+        "role": "active",
+        "stage": task.stage().label(),
+        "problem": task.problem(),
+        "shard": task.shard,
+        "epoch": known(task.epoch.get()),
+        "epochs": task.epochs.get(),
+        "commits": task.commits.get(),
+        "missedCommits": task.missed_commits.get().max(0),
+        "startsOver": task.starts_over.get(),
+        "inputs": task.inputs.iter().map(|meter| input(meter)).collect::<Vec<_>>(),
+        "tables": task.tables.iter().map(|meter| table(meter)).collect::<Vec<_>>(),
+    })
+}
+
+fn input(input: &InputMeter) -> Value {
+    let dropped: Map<String, Value> =
+        DropReason::ALL.into_iter().map(|reason| (reason.label().to_string(), input.drops(reason).into())).collect();
+    json!({
+        "topic": input.partition.topic,
+        "partition": input.partition.partition,
+        "agent": input.agent,
+        "records": input.records.get(),
+        "committed": known(input.committed.get()),
+        "end": known(input.end.get()),
+        "lag": input.lag(),
+        "fetches": input.fetches.get(),
+        "dropped": dropped,
+    })
+}
+
+fn table(table: &TableMeter) -> Value {
+    let wiped: Map<String, Value> = table.wipes().into_iter().map(|(reason, n)| (reason.to_string(), n.into())).collect();
+    let restore = table.restore().and_then(|progress| progress.reading()).map(|reading| {
+        let now = rt::now();
+        json!({
+            "from": reading.from,
+            "to": reading.to,
+            "position": reading.position,
+            "records": reading.records,
+            "remaining": reading.remaining(),
+            "recordsPerSecond": reading.records_per_second(now),
+            "etaSeconds": reading.eta(now).map(|eta| eta.as_secs()),
+        })
+    });
+    json!({
+        "table": table.table,
+        "partition": table.partition,
+        "changed": table.changed.get(),
+        "restored": table.restored.get(),
+        "stored": known(table.stored.get()),
+        "flushed": known(table.flushed.get()),
+        "wiped": wiped,
+        "restore": restore,
+    })
+}
+
+fn known(value: i64) -> Option<i64> {
+    (value >= 0).then_some(value)
+}
