@@ -49,11 +49,11 @@ impl Installed {
 
     /// The command that runs a node. Its last two arguments are what tells this process from any other.
     pub fn broker(&self, properties: &Path, log: &Path) -> io::Result<Command> {
-        let mut command = self.java(&[
-            "-Xmx512m",
-            "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-        ]);
+        let mut command = self.java(&["-Xmx512m"]);
+        // Lines with their time, and without the settings' 900.
+        for setting in ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS", "log.org.apache.kafka.common.config=warn"] {
+            command.arg(format!("-Dorg.slf4j.simpleLogger.{setting}"));
+        }
         let log = File::options().create(true).append(true).open(log)?;
         command.args(broker_arguments(properties)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)

@@ -8,9 +8,8 @@ use std::process::Child;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use crate::broker::Broker;
+use crate::folder::Folder;
 use crate::port::Port;
 use crate::properties::Node;
 use crate::{install, process, wait};
@@ -23,7 +22,7 @@ const STOP: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Kafka {
     broker: Broker,
-    folder: Option<TempDir>,
+    folder: Option<Folder>,
     properties: PathBuf,
     process: Mutex<Option<Child>>,
     _ports: [Port; 2],
@@ -45,7 +44,7 @@ impl Builder {
     /// Returns when the broker serves.
     pub fn start(self) -> io::Result<Kafka> {
         let kafka = install::kafka()?;
-        let folder = tempfile::Builder::new().prefix("faust-kafka-").tempdir()?;
+        let folder = Folder::new()?;
         let (port, controller) = (Port::any()?, Port::any()?);
         let (data, properties) = (folder.path().join("data"), folder.path().join("server.properties"));
         kafka.format(&data)?;

@@ -8,6 +8,7 @@
 
 mod admin;
 mod broker;
+mod folder;
 mod install;
 mod kafka;
 mod port;
