@@ -1,1 +1,28 @@
+//! A real Kafka on this machine, for tests and for trying things out.
+//!
+//! A test that hurts its broker (kills, pauses, restarts it) or needs settings of its own starts one: [`Kafka::start`]. It ends
+//! with the value, and with the test's process however that ends. All other tests use the broker that `make kafka` started,
+//! [`shared`], each with its own names: [`unique`].
+//!
+//! Everything here blocks the calling thread and uses nothing of ours but the kernel and Kafka itself.
 
+mod admin;
+mod broker;
+mod folder;
+mod install;
+mod kafka;
+mod port;
+mod process;
+mod properties;
+mod shared;
+mod wait;
+
+pub use broker::Broker;
+pub use kafka::{Builder, Kafka};
+pub use shared::{State, down, shared, status, up};
+
+/// A name that no other test, now or in an earlier run on the same broker, has used: for topics, groups, applications.
+pub fn unique(name: &str) -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    format!("{name}-{:016x}", RandomState::new().build_hasher().finish())
+}

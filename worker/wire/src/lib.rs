@@ -1,1 +1,56 @@
+//! Kafka's wire protocol for the worker and the operator: connections, version negotiation, typed requests and responses.
+//!
+//! [`Connection`] is one TCP connection on which any [`Request`] can be made; [`Client`] keeps one per broker, routes what has to go
+//! to a leader, a coordinator or the controller, and offers the questions both sides ask in plain structs. What to do about an answer
+//! – when to retry, rejoin, give up – is the callers' policy, except for the short, bounded retries that every routing needs.
 
+mod admin;
+mod client;
+mod config;
+mod connection;
+mod error;
+mod frame;
+mod groups;
+mod metadata;
+mod offsets;
+mod request;
+mod transport;
+mod versions;
+
+
+pub use admin::{ConfigEntry, CreatedTopic, NewTopic};
+pub use client::Client;
+pub use config::{Address, Config, InvalidAddress};
+pub use connection::Connection;
+pub use error::{Error, kafka_name};
+pub use groups::{GroupDescription, GroupMember};
+pub use kafka_protocol::error::ResponseError;
+pub use kafka_protocol::messages;
+pub use kafka_protocol::protocol::StrBytes;
+pub use metadata::{Broker, Metadata, Partition, Topic};
+pub use offsets::At;
+pub use request::Request;
+
+/// Text as the codec wants it.
+pub fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_can_be_awaited_on_any_thread() {
+        fn send<T: Send>(_: T) {}
+        let client = Client::new(Config::parse("localhost:1", "test").unwrap());
+        let partitions = [("a".to_string(), 0)];
+        send(client.metadata(None));
+        send(client.coordinator("group"));
+        send(client.list_offsets(&partitions, At::Latest));
+        send(client.create_topics(&[]));
+        send(client.describe_topic_configs("a", &[]));
+        send(client.describe_group("group"));
+        send(client.offset_fetch("group", Some(&partitions), true));
+    }
+}

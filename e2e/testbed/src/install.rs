@@ -1,0 +1,239 @@
+//! Kafka itself: its jars from Maven, and two things made once from them that take most of a start's time away – a class-data
+//! archive and a formatted data folder. All in one folder of the user's cache, made once per version, whoever comes first.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::port::Port;
+use crate::properties::Node;
+use crate::{admin, process, wait};
+
+const POM: &str = include_str!("../kafka/pom.xml");
+const CLUSTER: &str = "faustTestbedAAAAAAAAAA";
+const STARTED: &str = "Kafka Server started";
+/// Far beyond what a start takes on a busy machine: only a broker that will never come reaches it.
+const START: Duration = Duration::from_secs(120);
+
+/// Kafka in the cache, ready to run.
+#[derive(Debug)]
+pub struct Installed {
+    folder: PathBuf,
+    java: PathBuf,
+}
+
+/// Kafka, fetched and prepared at the first call ever; later ones only look that it is there.
+pub fn kafka() -> io::Result<&'static Installed> {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    if let Some(installed) = INSTALLED.get() {
+        return Ok(installed);
+    }
+    let installed = Installed::ensure()?;
+    Ok(INSTALLED.get_or_init(|| installed))
+}
+
+impl Installed {
+    /// `java` with Kafka's classes; the class to run comes next.
+    pub fn java(&self, options: &[&str]) -> Command {
+        let mut command = self.bare_java();
+        if self.archive().exists() {
+            command.arg(format!("-XX:SharedArchiveFile={}", self.archive().display()));
+        }
+        command.args(options).arg("-cp").arg(self.lib().join("*"));
+        command
+    }
+
+    /// The command that runs a node. Its last two arguments are what tells this process from any other.
+    pub fn broker(&self, properties: &Path, log: &Path) -> io::Result<Command> {
+        let mut command = self.java(&["-Xmx512m"]);
+        // Lines with their time, and without the settings' 900.
+        for setting in ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS", "log.org.apache.kafka.common.config=warn"] {
+            command.arg(format!("-Dorg.slf4j.simpleLogger.{setting}"));
+        }
+        let log = File::options().create(true).append(true).open(log)?;
+        command.args(broker_arguments(properties)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(command)
+    }
+
+    /// A data folder as `StorageTool format` leaves it.
+    pub fn format(&self, data: &Path) -> io::Result<()> {
+        copy_files(&self.formatted(), data)
+    }
+
+    fn ensure() -> io::Result<Installed> {
+        let java = find_java()?;
+        let cache = cache()?;
+        let installed = Installed { folder: cache.join(format!("kafka-{}", identity(&java)?)), java };
+        if installed.archive().exists() {
+            return Ok(installed);
+        }
+        fs::create_dir_all(&cache)?;
+        let lock = File::create(cache.join("kafka.lock"))?;
+        if lock.try_lock().is_err() {
+            eprintln!("faust-testbed: another process is preparing Kafka, waiting for it");
+            lock.lock()?;
+        }
+        if !installed.lib().exists() {
+            installed.fetch()?;
+        }
+        if !installed.formatted().exists() {
+            installed.prepare_format()?;
+        }
+        if !installed.archive().exists() {
+            installed.prepare_archive()?;
+        }
+        Ok(installed)
+    }
+
+    fn fetch(&self) -> io::Result<()> {
+        eprintln!("faust-testbed: fetching Kafka {} from Maven, 54 MB, once", version());
+        let work = tempfile::tempdir_in(self.folder.parent().expect("in the cache"))?;
+        fs::write(work.path().join("pom.xml"), POM)?;
+        let mut maven = Command::new("mvn");
+        maven.args(["-q", "-B", "dependency:copy-dependencies"]).current_dir(work.path());
+        maven.arg(format!("-DoutputDirectory={}", work.path().join("lib").display()));
+        run(&mut maven, "Maven (Debian package maven)")?;
+        fs::create_dir_all(&self.folder)?;
+        fs::rename(work.path().join("lib"), self.lib())
+    }
+
+    fn prepare_format(&self) -> io::Result<()> {
+        let work = tempfile::tempdir_in(&self.folder)?;
+        let properties = work.path().join("server.properties");
+        let data = work.path().join("data");
+        Node { port: 1, controller_port: 2, data: &data, settings: &[] }.write(&properties)?;
+        let mut format = self.java(&["-Xmx256m"]);
+        format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(&properties);
+        run(&mut format, "Kafka's StorageTool")?;
+        fs::rename(data, self.formatted())
+    }
+
+    /// Learns from one life of a broker which classes a start loads. The jars must already stand where they stay: the archive
+    /// holds their paths.
+    fn prepare_archive(&self) -> io::Result<()> {
+        eprintln!("faust-testbed: preparing Kafka {} for quick starts, about 20 s, once", version());
+        let work = tempfile::tempdir_in(&self.folder)?;
+        let (properties, data, log) = (work.path().join("server.properties"), work.path().join("data"), work.path().join("log"));
+        let archive = work.path().join("archive");
+        let (port, controller) = (Port::any()?, Port::any()?);
+        self.format(&data)?;
+        Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &[] }.write(&properties)?;
+
+        let mut command = self.bare_java();
+        command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display())).args(["-Xmx512m", "-cp"]).arg(self.lib().join("*"));
+        let out = File::create(&log)?;
+        command.args(broker_arguments(&properties)).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        let mut child = process::spawn_bound_to_us(command)?;
+        await_started(&mut child, &log, 0)?;
+        admin::create_topic(&format!("127.0.0.1:{}", port.number()), "learn", 1, &[])?;
+        // SAFETY: our child, not waited for yet, so the id is its own.
+        unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+        child.wait()?;
+        fs::rename(archive, self.archive())
+            .map_err(|e| io::Error::other(format!("the JVM wrote no class archive ({e}): {}", tail(&log))))
+    }
+
+    fn bare_java(&self) -> Command {
+        let mut command = Command::new(&self.java);
+        command.arg("-XX:+UseSerialGC");
+        command
+    }
+
+    fn lib(&self) -> PathBuf {
+        self.folder.join("lib")
+    }
+
+    fn formatted(&self) -> PathBuf {
+        self.folder.join("formatted")
+    }
+
+    fn archive(&self) -> PathBuf {
+        self.folder.join("kafka.jsa")
+    }
+}
+
+/// The arguments that a broker's command line ends in: no other process has them.
+pub fn broker_arguments(properties: &Path) -> [String; 2] {
+    ["kafka.Kafka".to_owned(), properties.display().to_string()]
+}
+
+/// Waits until the broker serves, or tells why it doesn't; what was in the log before `from` is of an earlier life.
+pub fn await_started(child: &mut std::process::Child, log: &Path, from: u64) -> io::Result<()> {
+    let started = wait::until(START, || {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("Kafka ended with {status} instead of starting; {}", tail(log))));
+        }
+        let text = fs::read(log)?;
+        let now = String::from_utf8_lossy(&text[(from as usize).min(text.len())..]).contains(STARTED);
+        Ok(now.then_some(()))
+    })?;
+    started.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, format!("Kafka did not start within {START:?}; {}", tail(log))))
+}
+
+/// The cache of this project's tools: `${XDG_CACHE_HOME:-$HOME/.cache}/faust-dev`.
+fn cache() -> io::Result<PathBuf> {
+    let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
+        (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
+        (_, Some(home)) => PathBuf::from(home).join(".cache"),
+        _ => return Err(io::Error::other("neither HOME nor XDG_CACHE_HOME is set: there is no place to keep Kafka in")),
+    };
+    Ok(base.join("faust-dev"))
+}
+
+/// Version, and a sum over what the prepared parts depend on: another pom or another JVM means another folder.
+fn identity(java: &Path) -> io::Result<String> {
+    let jvm = fs::canonicalize(java)?;
+    let mut sum = DefaultHasher::new();
+    (POM, &jvm, fs::metadata(&jvm)?.modified()?).hash(&mut sum);
+    Ok(format!("{}-{:08x}", version(), sum.finish() as u32))
+}
+
+fn version() -> &'static str {
+    let after = POM.split("<kafka.version>").nth(1).expect("the pom names Kafka's version");
+    after.split('<').next().expect("split has a first part")
+}
+
+fn find_java() -> io::Result<PathBuf> {
+    let home = std::env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let java = home.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join("java")).find(|java| java.is_file());
+    java.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "no java on the PATH: install a JRE 17 or later (Debian package openjdk-17-jre-headless)",
+        )
+    })
+}
+
+fn run(command: &mut Command, what: &str) -> io::Result<()> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|e| io::Error::new(e.kind(), format!("{what} can't be run: {e}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{what} ended with {}: {}", output.status, said.trim())))
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let (from, to) = {
+            let entry = entry?;
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() { copy_files(&from, &to)? } else { fs::copy(&from, &to).map(drop)? }
+    }
+    Ok(())
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    format!("the last lines of {}:\n{}", log.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
+}

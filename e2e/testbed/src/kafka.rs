@@ -1,0 +1,156 @@
+//! A broker of a test's own, to be killed, paused and restarted.
+
+use std::fs;
+use std::io;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::broker::Broker;
+use crate::folder::Folder;
+use crate::port::Port;
+use crate::properties::Node;
+use crate::{install, process, wait};
+
+/// How long a broker may take to shut down in order before it is killed.
+const STOP: Duration = Duration::from_secs(30);
+
+/// A broker with its own ports, data folder and log. Dropped, it is killed and its folder removed; the log of a test that
+/// panics stays, and the test's output says where.
+#[derive(Debug)]
+pub struct Kafka {
+    broker: Broker,
+    folder: Option<Folder>,
+    properties: PathBuf,
+    process: Mutex<Option<Child>>,
+    _ports: [Port; 2],
+}
+
+/// Settings of a broker that is to be started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    settings: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// A line of the broker's properties; it wins over the fixture's own.
+    pub fn config(mut self, key: &str, value: impl ToString) -> Self {
+        self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Returns when the broker serves.
+    pub fn start(self) -> io::Result<Kafka> {
+        let kafka = install::kafka()?;
+        let folder = Folder::new()?;
+        let (port, controller) = (Port::any()?, Port::any()?);
+        let (data, properties) = (folder.path().join("data"), folder.path().join("server.properties"));
+        kafka.format(&data)?;
+        Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &self.settings }
+            .write(&properties)?;
+        let broker = Broker { bootstrap: format!("127.0.0.1:{}", port.number()), log: folder.path().join("kafka.log") };
+        let kafka = Kafka { broker, folder: Some(folder), properties, process: Mutex::new(None), _ports: [port, controller] };
+        kafka.launch()?;
+        Ok(kafka)
+    }
+}
+
+impl Kafka {
+    /// A broker with the fixture's settings.
+    pub fn start() -> io::Result<Kafka> {
+        Self::builder().start()
+    }
+
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// SIGKILL; returns when it is gone. What it had not written is lost with it.
+    pub fn kill(&self) -> io::Result<()> {
+        if let Some(mut child) = self.process.lock().unwrap().take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGSTOP: connections stay open and nobody answers.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(libc::SIGCONT)
+    }
+
+    /// SIGTERM; returns when it has shut down in order.
+    pub fn stop(&self) -> io::Result<()> {
+        if self.process.lock().unwrap().is_none() {
+            return Ok(());
+        }
+        self.signal(libc::SIGTERM)?;
+        let mut process = self.process.lock().unwrap();
+        if let Some(child) = process.as_mut() {
+            if wait::until(STOP, || child.try_wait())?.is_none() {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("Kafka did not stop within {STOP:?}; its log: {}", self.broker.log.display()),
+                ));
+            }
+            *process = None;
+        }
+        Ok(())
+    }
+
+    /// Starts again on the same ports and data, stopping it in order first if it still runs.
+    pub fn restart(&self) -> io::Result<()> {
+        self.stop()?;
+        self.launch()
+    }
+
+    fn launch(&self) -> io::Result<()> {
+        let mut process = self.process.lock().unwrap();
+        let before = fs::metadata(&self.broker.log).map_or(0, |log| log.len());
+        let command = install::kafka()?.broker(&self.properties, &self.broker.log)?;
+        let child = process.insert(process::spawn_bound_to_us(command)?);
+        install::await_started(child, &self.broker.log, before)
+    }
+
+    fn signal(&self, signal: libc::c_int) -> io::Result<()> {
+        let mut process = self.process.lock().unwrap();
+        let running = match process.as_mut() {
+            Some(child) => child.try_wait()?.is_none().then_some(child),
+            None => None,
+        };
+        let gone = || io::Error::other(format!("Kafka at {} does not run", self.broker.bootstrap));
+        let running = running.ok_or_else(gone)?;
+        // SAFETY: our child, not waited for yet, so the id is its own.
+        match unsafe { libc::kill(running.id() as libc::pid_t, signal) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Deref for Kafka {
+    type Target = Broker;
+
+    fn deref(&self) -> &Broker {
+        &self.broker
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        let killed = self.kill();
+        let Some(folder) = self.folder.take() else { return };
+        if std::thread::panicking() || killed.is_err() {
+            let folder = folder.keep();
+            let _ = fs::remove_dir_all(folder.join("data"));
+            eprintln!("Kafka's log: {}", self.broker.log.display());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Consumer groups seen from outside: who coordinates one, who is in it.
+
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError;
+use kafka_protocol::messages::{DescribeGroupsRequest, FindCoordinatorRequest, GroupId};
+
+use crate::client::{Client, Patience};
+use crate::error::Error;
+use crate::metadata::Broker;
+use crate::request::Request;
+use crate::text;
+
+/// From this version on, FindCoordinator takes and answers lists.
+const LISTED: i16 = 4;
+
+/// A group as its coordinator sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Kafka's word: `Stable`, `PreparingRebalance`, `CompletingRebalance`, `Empty`, `Dead` (also when it never existed).
+    pub state: String,
+    /// `consumer`, or empty.
+    pub protocol_type: String,
+    /// The assignor that was agreed on; empty unless stable.
+    pub protocol: String,
+    pub members: Vec<GroupMember>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    pub id: String,
+    /// `group.instance.id` of a static member.
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub host: String,
+    /// What the member said when it joined.
+    pub metadata: Bytes,
+    /// What the leader gave it.
+    pub assignment: Bytes,
+}
+
+impl Client {
+    /// The broker that coordinates a group. Asks once: that there is none yet is an answer.
+    pub async fn coordinator(&self, group: &str) -> Result<Broker, Error> {
+        let about = format!("group `{group}`");
+        let connection = self.any().await?;
+        let listed = connection.version_of::<FindCoordinatorRequest>().is_some_and(|version| version >= LISTED);
+        let request = match listed {
+            true => FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]),
+            false => FindCoordinatorRequest::default().with_key(text(group)),
+        };
+        let response = connection.call(request).await?;
+        if !listed {
+            let message = response.error_message.as_ref().map(|message| message.as_str());
+            Error::check(FindCoordinatorRequest::NAME, response.error_code, about, message)?;
+            return Broker::of(response.node_id.0, &response.host, response.port);
+        }
+        let found = response.coordinators.into_iter().find(|coordinator| coordinator.key.as_str() == group);
+        let found = found.ok_or_else(|| Error::Protocol(format!("FindCoordinator was not answered for {about}")))?;
+        let message = found.error_message.as_ref().map(|message| message.as_str());
+        Error::check(FindCoordinatorRequest::NAME, found.error_code, about, message)?;
+        Broker::of(found.node_id.0, &found.host, found.port)
+    }
+
+    /// State and members of a group.
+    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, Error> {
+        let mut patience = Patience::new();
+        loop {
+            match self.describe_group_once(group).await {
+                Err(error) => patience.after(error).await?,
+                described => return described,
+            }
+        }
+    }
+
+    async fn describe_group_once(&self, group: &str) -> Result<GroupDescription, Error> {
+        let connection = self.to(&self.coordinator(group).await?).await?;
+        let response = connection.call(DescribeGroupsRequest::default().with_groups(vec![GroupId(text(group))])).await?;
+        let about = format!("group `{group}`");
+        let found = response.groups.into_iter().find(|found| found.group_id.as_str() == group);
+        let found = found.ok_or_else(|| Error::Protocol(format!("DescribeGroups was not answered for {about}")))?;
+        // Newer brokers say of a group that doesn't exist that it isn't there, older ones that it is dead.
+        let exists = found.error_code != ResponseError::GroupIdNotFound.code();
+        if exists {
+            let message = found.error_message.as_ref().map(|message| message.as_str());
+            Error::check(DescribeGroupsRequest::NAME, found.error_code, about, message)?;
+        }
+        let members = found.members.into_iter().map(|member| GroupMember {
+            id: member.member_id.to_string(),
+            instance_id: member.group_instance_id.map(|id| id.to_string()),
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            metadata: member.member_metadata,
+            assignment: member.member_assignment,
+        });
+        Ok(GroupDescription {
+            state: if exists { found.group_state.to_string() } else { "Dead".to_string() },
+            protocol_type: found.protocol_type.to_string(),
+            protocol: found.protocol_data.to_string(),
+            members: members.collect(),
+        })
+    }
+}
