@@ -17,24 +17,25 @@ struct State {
 }
 
 impl Deliveries {
-    /// `n` records are about to be queued. Said before they are, or a report could come first.
-    pub fn expect(&self, n: u64) {
+    /// `n` records are about to be queued. Only the log says so, and before it queues them, or a report could come first.
+    pub(super) fn expect(&self, n: u64) {
         self.0.lock().unwrap().outstanding += n;
     }
 
-    /// `n` of the expected records were not queued after all.
-    pub fn forget(&self, n: u64) {
-        self.settle(n, None, None);
-    }
-
-    /// One record landed at `offset`.
-    pub fn delivered(&self, offset: i64) {
-        self.settle(1, Some(offset), None);
-    }
-
-    /// One record did not land.
-    pub fn failed(&self, why: impl ToString) {
-        self.settle(1, None, Some(why.to_string()));
+    /// What became of `n` of the expected records: the highest offset at which one landed, or why one did not. Neither, if they
+    /// were not queued after all.
+    pub(super) fn report(&self, n: u64, last_offset: Option<i64>, failure: Option<String>) {
+        let mut state = self.0.lock().unwrap();
+        state.outstanding -= n;
+        state.last_offset = state.last_offset.max(last_offset);
+        if state.failure.is_none() {
+            state.failure = failure;
+        }
+        let waker = if state.outstanding == 0 { state.waker.take() } else { None };
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Waits until nothing is out: the highest offset reached, if any record was sent, or the first failure.
@@ -57,20 +58,6 @@ impl Deliveries {
     pub fn outstanding(&self) -> u64 {
         self.0.lock().unwrap().outstanding
     }
-
-    fn settle(&self, n: u64, offset: Option<i64>, failure: Option<String>) {
-        let mut state = self.0.lock().unwrap();
-        state.outstanding -= n;
-        state.last_offset = state.last_offset.max(offset);
-        if state.failure.is_none() {
-            state.failure = failure;
-        }
-        let waker = if state.outstanding == 0 { state.waker.take() } else { None };
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -81,14 +68,14 @@ mod tests {
     async fn a_flush_is_settled_when_every_record_is_reported_and_fails_with_the_first_failure() {
         let deliveries = Deliveries::default();
         assert_eq!(deliveries.settled().await, Ok(None));
-        deliveries.expect(3);
-        deliveries.delivered(7);
-        deliveries.delivered(6);
-        deliveries.forget(1);
+        deliveries.expect(4);
+        deliveries.report(2, Some(7), None);
+        deliveries.report(1, Some(6), None);
+        deliveries.report(1, None, None);
         assert_eq!(deliveries.settled().await, Ok(Some(7)));
         deliveries.expect(2);
-        deliveries.failed("timed out");
-        deliveries.failed("second");
+        deliveries.report(1, None, Some("timed out".to_string()));
+        deliveries.report(1, None, Some("second".to_string()));
         assert_eq!(deliveries.settled().await, Err("timed out".to_string()));
     }
 }

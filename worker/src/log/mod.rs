@@ -10,10 +10,20 @@ use std::sync::Arc;
 
 use crate::time::TopicPartition;
 
+#[cfg(test)]
+mod conformance;
 mod delivery;
+#[cfg(feature = "kafka")]
+mod kafka;
+mod memory;
+mod partitioner;
 mod record;
 
 pub(crate) use delivery::Deliveries;
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::{KafkaLog, KafkaSettings};
+pub(crate) use memory::MemoryLog;
+pub(crate) use partitioner::partition_of;
 pub(crate) use record::{Header, Record};
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -56,7 +66,8 @@ pub(crate) enum Reader {
 /// The records of one partition, from a start on.
 pub(crate) trait Fetch: Send {
     /// Moves up to `max` records that have arrived into `out`, in order, without waiting. Not polling is the back-pressure: the log
-    /// stops fetching when its bound is reached.
+    /// stops fetching when its bound is reached. An error may come after records that were moved before it: whoever sleeps does so
+    /// only after a poll that moved nothing. After `Unavailable` the fetch goes on by itself; after any other error it has ended.
     fn poll(&mut self, max: usize, out: &mut VecDeque<Record>) -> Result<(), LogError>;
 
     /// The offset that comes next: behind the last record polled and, for [`Reader::Changelog`], behind gaps and markers too.
@@ -67,7 +78,8 @@ pub(crate) trait Fetch: Send {
     fn on_ready(&mut self, wake: Wake);
 }
 
-/// Writes records. Queueing never waits; what became of a record is told to its [`Deliveries`].
+/// Writes records. Queueing never waits; what became of a record that was taken is told to its [`Deliveries`], which count it from
+/// the moment it is taken: the caller only waits for them.
 pub(crate) trait Producer: Send + Sync {
     /// Queues one record.
     fn send(&self, record: Outgoing<'_>, delivery: &Arc<Deliveries>) -> Result<(), ProduceError>;

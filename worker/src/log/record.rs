@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "kafka")]
+use super::kafka::Message;
+
 /// Name and value of a header.
 pub(crate) type Header = (String, Option<Vec<u8>>);
 
@@ -17,6 +20,8 @@ pub(crate) struct Record {
 
 enum Body {
     Memory(Arc<Stored>),
+    #[cfg(feature = "kafka")]
+    Kafka(Message),
 }
 
 /// A record as the log in memory keeps it.
@@ -32,21 +37,37 @@ impl Record {
         Self { offset, timestamp, leader_epoch: 0, body: Body::Memory(stored) }
     }
 
+    #[cfg(feature = "kafka")]
+    pub fn kafka(message: Message) -> Self {
+        Self {
+            offset: message.offset(),
+            timestamp: message.timestamp(),
+            leader_epoch: message.leader_epoch(),
+            body: Body::Kafka(message),
+        }
+    }
+
     pub fn key(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Memory(stored) => stored.key.as_deref(),
+            #[cfg(feature = "kafka")]
+            Body::Kafka(message) => message.key(),
         }
     }
 
     pub fn value(&self) -> Option<&[u8]> {
         match &self.body {
             Body::Memory(stored) => stored.value.as_deref(),
+            #[cfg(feature = "kafka")]
+            Body::Kafka(message) => message.value(),
         }
     }
 
     pub fn headers(&self) -> Vec<Header> {
         match &self.body {
             Body::Memory(stored) => stored.headers.clone(),
+            #[cfg(feature = "kafka")]
+            Body::Kafka(message) => message.headers(),
         }
     }
 }

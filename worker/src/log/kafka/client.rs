@@ -1,0 +1,238 @@
+//! A librdkafka client with a thread of its own, which hears what the client has to say: errors, log lines, delivery reports.
+//!
+//! The client lives as long as anybody holds it. The thread holds it too, sees that it is the last one and destroys it, which
+//! blocks for a while: so nobody else ever waits for that.
+
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rdkafka::bindings as ffi;
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::types::RDKafkaType;
+
+use super::errors::{self, text};
+use super::producer;
+use crate::log::{LogError, Wake};
+use crate::rt::Rt;
+
+const POLL_MILLIS: c_int = 100;
+
+/// How long the brokers have to answer when a client doubts that they are there.
+const PROBE_MILLIS: c_int = 1_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Consumer,
+    Producer,
+}
+
+pub(super) struct Client {
+    name: &'static str,
+    kind: Kind,
+    native: rdkafka::client::Client<DefaultClientContext>,
+    troubled: AtomicBool,
+    trouble: Mutex<Option<LogError>>,
+    sleepers: Mutex<BTreeMap<usize, Wake>>,
+}
+
+impl Client {
+    pub fn start(name: &'static str, kind: Kind, properties: &[(String, String)]) -> Result<Arc<Self>, LogError> {
+        let client = Arc::new(Self::connect(name, kind, properties).map_err(|error| LogError::Config(error.to_string()))?);
+        let main = Queue::main(&client);
+        let owner = client.clone();
+        // Nobody waits for its end: it ends when the last holder of the client has gone.
+        drop(Rt::threads().start(name, move || Box::pin(async move { serve(owner, main) })));
+        Ok(client)
+    }
+
+    fn connect(name: &'static str, kind: Kind, properties: &[(String, String)]) -> rdkafka::error::KafkaResult<Self> {
+        let mut config: ClientConfig = properties.iter().cloned().collect();
+        config.set_log_level(RDKafkaLogLevel::Info);
+        let native = config.create_native_config()?;
+        let (kind_of, events) = match kind {
+            Kind::Consumer => (RDKafkaType::RD_KAFKA_CONSUMER, ffi::RD_KAFKA_EVENT_ERROR),
+            Kind::Producer => (RDKafkaType::RD_KAFKA_PRODUCER, ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_DR),
+        };
+        // SAFETY: the configuration is valid and not in use yet.
+        unsafe { ffi::rd_kafka_conf_set_events(native.ptr(), events) };
+        let native = rdkafka::client::Client::new(&config, native, kind_of, DefaultClientContext)?;
+        if kind == Kind::Consumer {
+            // SAFETY: the client is a consumer with a group id; from here on its one main queue has errors and stray records alike.
+            unsafe { ffi::rd_kafka_poll_set_consumer(native.native_ptr()) };
+        }
+        let (troubled, trouble, sleepers) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
+        Ok(Self { name, kind, native, troubled, trouble, sleepers })
+    }
+
+    pub fn ptr(&self) -> *mut ffi::rd_kafka_t {
+        self.native.native_ptr()
+    }
+
+    /// Why nothing comes at the moment, if the client knows.
+    pub fn trouble(&self) -> Option<LogError> {
+        if self.troubled.load(Ordering::Relaxed) { self.trouble.lock().unwrap().clone() } else { None }
+    }
+
+    /// Whoever sleeps until records come is also woken when trouble begins or ends. `who` is the caller's own choice.
+    pub fn wake_on_trouble(&self, who: usize, wake: Option<Wake>) {
+        let mut sleepers = self.sleepers.lock().unwrap();
+        match wake {
+            Some(wake) => sleepers.insert(who, wake),
+            None => sleepers.remove(&who),
+        };
+    }
+
+    fn set_trouble(&self, trouble: Option<LogError>) {
+        let mut known = self.trouble.lock().unwrap();
+        if *known == trouble {
+            return;
+        }
+        match &trouble {
+            Some(error) => tracing::warn!(target: "librdkafka", "{}: {error}", self.name),
+            None => tracing::info!(target: "librdkafka", "{}: the brokers answer again", self.name),
+        }
+        self.troubled.store(trouble.is_some(), Ordering::Relaxed);
+        *known = trouble;
+        drop(known);
+        self.sleepers.lock().unwrap().values().for_each(|wake| wake());
+    }
+
+    /// Asks the brokers for anything: librdkafka says when all of them have gone, but not when one is back, and it says so too
+    /// when a single idle connection was closed.
+    fn probe(&self, why: &str) {
+        let mut metadata = ptr::null();
+        // SAFETY: the client lives; the answer is destroyed at once.
+        let code = unsafe { ffi::rd_kafka_metadata(self.ptr(), 0, ptr::null_mut(), &mut metadata, PROBE_MILLIS) };
+        if code as i32 == 0 {
+            // SAFETY: the answer is ours.
+            unsafe { ffi::rd_kafka_metadata_destroy(metadata) };
+            self.set_trouble(None);
+        } else {
+            self.set_trouble(Some(LogError::Unavailable(why.to_string())));
+        }
+    }
+
+    fn hear(&self, event: &Event) {
+        match event.kind() {
+            ffi::RD_KAFKA_EVENT_DR => producer::report(event.0),
+            ffi::RD_KAFKA_EVENT_LOG => event.log(self.name),
+            ffi::RD_KAFKA_EVENT_ERROR => {
+                let (code, why) = event.error();
+                match errors::general(code, why) {
+                    LogError::Refused(why) => self.set_trouble(Some(LogError::Refused(why))),
+                    _ if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.probe(&event.error().1),
+                    other => tracing::warn!(target: "librdkafka", "{}: {other}", self.name),
+                }
+            }
+            // Partitions are split before they are assigned, so records have no way to come here.
+            ffi::RD_KAFKA_EVENT_FETCH => tracing::error!("{}: records came outside of their partition's queue and are lost", self.name),
+            other => tracing::debug!("{}: unexpected event {other}", self.name),
+        }
+    }
+
+    fn has_unreported_records(&self) -> bool {
+        // SAFETY: the client lives.
+        self.kind == Kind::Producer && unsafe { ffi::rd_kafka_outq_len(self.ptr()) } > 0
+    }
+}
+
+/// The client's thread. Records that a producer still has when the last holder goes are seen through first; they end by
+/// themselves, delivered or timed out.
+fn serve(client: Arc<Client>, main: Queue) {
+    while Arc::strong_count(&client) > 1 || client.has_unreported_records() {
+        match main.next() {
+            Some(event) => client.hear(&event),
+            None => {
+                if let Some(LogError::Unavailable(why)) = client.trouble() {
+                    client.probe(&why);
+                }
+            }
+        }
+    }
+    drop(main);
+    drop(client);
+}
+
+/// A queue of a client. Must not outlive it.
+pub(super) struct Queue(NonNull<ffi::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues may be used from any thread.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    /// # Safety
+    ///
+    /// `raw` is null or a queue handle that is given to this value.
+    pub unsafe fn from_raw(raw: *mut ffi::rd_kafka_queue_t) -> Option<Self> {
+        NonNull::new(raw).map(Self)
+    }
+
+    fn main(client: &Client) -> Self {
+        // SAFETY: the client lives, and the handles are new ones. A consumer with a group id has both queues.
+        unsafe {
+            let raw = match client.kind {
+                Kind::Consumer => ffi::rd_kafka_queue_get_consumer(client.ptr()),
+                Kind::Producer => ffi::rd_kafka_queue_get_main(client.ptr()),
+            };
+            Self::from_raw(raw).expect("a client has a main queue")
+        }
+    }
+
+    pub fn ptr(&self) -> *mut ffi::rd_kafka_queue_t {
+        self.0.as_ptr()
+    }
+
+    fn next(&self) -> Option<Event> {
+        // SAFETY: the queue lives; the event is a new one.
+        NonNull::new(unsafe { ffi::rd_kafka_queue_poll(self.ptr(), POLL_MILLIS) }).map(Event)
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours.
+        unsafe { ffi::rd_kafka_queue_destroy(self.ptr()) }
+    }
+}
+
+struct Event(NonNull<ffi::rd_kafka_event_t>);
+
+impl Event {
+    fn kind(&self) -> c_int {
+        // SAFETY: the event lives.
+        unsafe { ffi::rd_kafka_event_type(self.0.as_ptr()) }
+    }
+
+    fn error(&self) -> (ffi::rd_kafka_resp_err_t, String) {
+        // SAFETY: the event lives, and lends its text.
+        unsafe { (ffi::rd_kafka_event_error(self.0.as_ptr()), text(ffi::rd_kafka_event_error_string(self.0.as_ptr()))) }
+    }
+
+    fn log(&self, client: &str) {
+        let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+        // SAFETY: the event lives; facility and line are lent by it and copied.
+        let (facility, line) = unsafe {
+            if ffi::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut line, &mut level) != 0 {
+                return;
+            }
+            (text(facility), text(line))
+        };
+        match level {
+            ..=3 => tracing::error!(target: "librdkafka", "{client}: {facility} {line}"),
+            4 => tracing::warn!(target: "librdkafka", "{client}: {facility} {line}"),
+            5..=6 => tracing::info!(target: "librdkafka", "{client}: {facility} {line}"),
+            _ => tracing::debug!(target: "librdkafka", "{client}: {facility} {line}"),
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: the event is ours.
+        unsafe { ffi::rd_kafka_event_destroy(self.0.as_ptr()) }
+    }
+}

@@ -1,0 +1,131 @@
+//! What librdkafka is told: limits by memory, and what a worker relies on whatever the user sets.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The part of a worker's settings that concerns Kafka's data path.
+#[derive(Clone, Debug)]
+pub(crate) struct KafkaSettings {
+    /// Bootstrap addresses, separated by commas.
+    pub brokers: String,
+    pub group_id: String,
+    pub client_id: String,
+    /// For all that is fetched and waits to be processed, in bytes.
+    pub fetch_memory: usize,
+    /// Between how many partitions that memory is shared.
+    pub expected_partitions: usize,
+    /// After which a record counts as not delivered.
+    pub message_timeout: Duration,
+    /// Properties of librdkafka beyond ours.
+    pub extra: Vec<(String, String)>,
+}
+
+/// librdkafka bounds what waits per partition only, and counts payloads, of which a small record is a third.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FetchLimits {
+    queued: usize,
+    per_fetch: usize,
+}
+
+impl FetchLimits {
+    fn new(memory: usize, partitions: usize) -> Self {
+        let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, 4 * MIB);
+        Self { queued, per_fetch: queued / 4 }
+    }
+}
+
+type Properties = Vec<(String, String)>;
+
+impl KafkaSettings {
+    pub(super) fn source(&self) -> Properties {
+        self.consumer(&[])
+    }
+
+    pub(super) fn changelog(&self) -> Properties {
+        self.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
+    }
+
+    pub(super) fn producer(&self) -> Properties {
+        let timeout = self.message_timeout.as_millis().to_string();
+        let defaults =
+            [("linger.ms", "5"), ("batch.size", "1000000"), ("batch.num.messages", "100000"), ("queue.buffering.max.messages", "1000000")];
+        let ours = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("max.in.flight.requests.per.connection", "5"),
+            // A lease is held against it: a record that is still under way when the lease ends would overwrite the next owner's.
+            ("message.timeout.ms", timeout.as_str()),
+        ];
+        self.client(&defaults, &ours)
+    }
+
+    /// The largest record that the producer takes.
+    pub(super) fn max_record(&self) -> usize {
+        let set = self.extra.iter().rev().find(|(key, _)| key == "message.max.bytes");
+        set.and_then(|(_, value)| value.parse().ok()).unwrap_or(1_000_000)
+    }
+
+    fn consumer(&self, more: &[(&str, &str)]) -> Properties {
+        let limits = FetchLimits::new(self.fetch_memory, self.expected_partitions);
+        let (queued, per_fetch) = ((limits.queued / KIB).to_string(), limits.per_fetch.to_string());
+        let defaults = [
+            ("queued.max.messages.kbytes", queued.as_str()),
+            ("fetch.message.max.bytes", per_fetch.as_str()),
+            // How long a partition whose queue was full is left alone; the default of a second starves a fast reader.
+            ("fetch.queue.backoff.ms", "5"),
+            ("fetch.error.backoff.ms", "100"),
+        ];
+        let ours = [
+            ("group.id", self.group_id.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            // A position that isn't in the log is the engine's to judge.
+            ("auto.offset.reset", "error"),
+        ];
+        self.client(&defaults, &[&ours, more].concat())
+    }
+
+    /// Later ones win: the user's over our defaults, what a worker relies on over the user's.
+    fn client(&self, defaults: &[(&str, &str)], ours: &[(&str, &str)]) -> Properties {
+        let common = [("client.id", self.client_id.as_str()), ("reconnect.backoff.max.ms", "2000")];
+        let always = [("bootstrap.servers", self.brokers.as_str()), ("allow.auto.create.topics", "false")];
+        let owned = |properties: &[(&str, &str)]| -> Properties {
+            properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+        };
+        [owned(&common), owned(defaults), self.extra.clone(), owned(&always), owned(ours)].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shared_by_the_partitions_within_bounds() {
+        let limits = |memory, partitions| FetchLimits::new(memory, partitions);
+        assert_eq!(limits(256 * MIB, 100).queued, 256 * MIB / 100 * 2 / 7);
+        assert_eq!(limits(256 * MIB, 100).per_fetch, limits(256 * MIB, 100).queued / 4);
+        assert_eq!(limits(256 * MIB, 1).queued, 4 * MIB);
+        assert_eq!(limits(256 * MIB, 0).queued, 4 * MIB);
+        assert_eq!(limits(MIB, 1_000).queued, 256 * KIB);
+    }
+
+    #[test]
+    fn a_user_may_change_defaults_but_not_what_a_worker_relies_on() {
+        let settings = KafkaSettings {
+            brokers: "localhost:9092".into(),
+            group_id: "app".into(),
+            client_id: "app-1".into(),
+            fetch_memory: 256 * MIB,
+            expected_partitions: 8,
+            message_timeout: Duration::from_secs(15),
+            extra: [("linger.ms", "50"), ("message.timeout.ms", "1"), ("acks", "0")].map(|(k, v)| (k.into(), v.into())).into(),
+        };
+        let producer: std::collections::BTreeMap<_, _> = settings.producer().into_iter().collect();
+        assert_eq!(producer["linger.ms"], "50");
+        assert_eq!(producer["message.timeout.ms"], "15000");
+        assert_eq!(producer["acks"], "all");
+    }
+}
