@@ -14,7 +14,7 @@ mod delivery;
 mod record;
 
 pub(crate) use delivery::Deliveries;
-pub(crate) use record::{Header, Record};
+pub(crate) use record::{Header, Record, Stored};
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
