@@ -156,3 +156,78 @@ fn not_opened(error: rocksdb::Error) -> StoreError {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rocksdb::WaitForCompactOptions;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::state::conformance::{at, row, suite};
+
+    fn open(folder: &Path) -> RocksStore {
+        Shared::new().unwrap().open(folder).unwrap()
+    }
+
+    suite!(|| {
+        let home = TempDir::new().unwrap();
+        let store = open(home.path());
+        (home, store)
+    });
+
+    /// What a kill at this moment would leave: the files without what is in memory.
+    fn killed(folder: &Path) -> TempDir {
+        let image = TempDir::new().unwrap();
+        for file in fs::read_dir(folder).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), image.path().join(file.file_name())).unwrap();
+        }
+        image
+    }
+
+    #[test]
+    fn a_kill_loses_what_was_not_flushed_rows_and_position_together() {
+        let home = TempDir::new().unwrap();
+        let store = open(home.path());
+        store.apply(&[row("a", Some("1")), row("b", Some("1"))], &at(2)).unwrap();
+        store.flush().unwrap();
+        store.apply(&[row("a", None), row("c", Some("1"))], &at(4)).unwrap();
+
+        let image = killed(home.path());
+        let back = open(image.path());
+        assert_eq!(back.position().unwrap(), Some(at(2)));
+        assert_eq!(back.scan(b"", 10).unwrap(), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
+    }
+
+    #[test]
+    fn a_kill_while_rocksdb_flushes_by_itself_leaves_whole_batches_from_the_beginning_on() {
+        let home = TempDir::new().unwrap();
+        let store = open(home.path());
+        let value = "x".repeat(100_000);
+        let mut flushed = 0;
+        for n in 0..300 {
+            store.apply(&[row("last", Some(&n.to_string())), row(format!("row {n:03}"), Some(&value))], &at(n)).unwrap();
+            if n % 60 == 59 {
+                // The files are copied one by one: they must not change meanwhile.
+                store.db.wait_for_compact(&WaitForCompactOptions::default()).unwrap();
+                let image = killed(home.path());
+                let back = open(image.path());
+                let reached = back.position().unwrap().map_or(-1, |position| position.next_offset);
+                let rows = back.scan(b"row", 1_000).unwrap();
+                assert_eq!(rows.len() as i64, reached + 1, "each row up to the position, none beyond");
+                assert_eq!(back.get(b"last").unwrap(), (reached >= 0).then(|| reached.to_string().into_bytes()));
+                flushed = reached;
+            }
+        }
+        assert!(flushed > 0, "30 MB fill the write buffer more than once");
+    }
+
+    #[test]
+    fn a_database_that_is_open_elsewhere_is_in_use() {
+        let home = TempDir::new().unwrap();
+        let _first = open(home.path());
+        assert!(matches!(Shared::new().unwrap().open(home.path()), Err(StoreError::InUse(_))));
+    }
+}
