@@ -25,6 +25,8 @@ pub(crate) use kafka::{KafkaLog, KafkaSettings};
 pub(crate) use memory::MemoryLog;
 pub(crate) use partitioner::partition_of;
 pub(crate) use record::{Header, Record};
+#[cfg(test)]
+pub(crate) use record::Stored;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

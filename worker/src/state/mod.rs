@@ -6,6 +6,23 @@ use std::sync::Arc;
 
 use crate::log::{Row, TopicId};
 
+#[cfg(test)]
+mod conformance;
+#[cfg(feature = "rocksdb")]
+mod disk;
+mod flush;
+mod memory;
+#[cfg(feature = "rocksdb")]
+mod position;
+mod restore;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+mod stores;
+
+pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId, flush};
+pub(crate) use restore::{Limits, Progress, Reading, Restore, RestoreError, Span, Throttle, replay};
+pub(crate) use stores::{Opened, Stores};
+
 /// Rows of one partition of one table. Keys and values are the bytes of the changelog.
 ///
 /// Read from a shard's thread, written from blocking threads, hence shared.
@@ -56,6 +73,8 @@ pub(crate) enum StoreError {
     Corrupt(String),
     /// No space left.
     Full(String),
+    /// The store was handed to another task meanwhile; this one may not write any more.
+    Superseded(String),
     Io(String),
 }
 
@@ -67,12 +86,34 @@ impl std::fmt::Display for StoreError {
             }
             Self::Corrupt(why) => write!(f, "the store is corrupt: {why}"),
             Self::Full(why) => write!(f, "the disk is full: {why}; make room, the worker goes on by itself"),
+            Self::Superseded(store) => write!(f, "the store {store} belongs to another task by now; end this one"),
             Self::Io(why) => write!(f, "the store failed: {why}"),
         }
     }
 }
 
 impl std::error::Error for StoreError {}
+
+/// Why a store was emptied, to be rebuilt from its changelog. Its text is the label that it is counted under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum WipeReason {
+    /// Its files can't be read.
+    Corrupt,
+    /// The changelog was deleted and made anew: the rows are those of another topic.
+    OtherChangelog,
+    /// The position lies outside of the changelog: records that the store needs, or has, are not in it.
+    OffsetOutOfRange,
+}
+
+impl std::fmt::Display for WipeReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Corrupt => "corrupt",
+            Self::OtherChangelog => "other_changelog",
+            Self::OffsetOutOfRange => "offset_out_of_range",
+        })
+    }
+}
 
 /// What a task holds.
 pub(crate) type SharedStore = Arc<dyn StateStore>;

@@ -1,0 +1,217 @@
+//! The data folder: `<datadir>/v1/<table>/<partition>/`, and a lock on it for as long as this process has it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+use super::rocks::{RocksStore, Shared};
+
+/// The layout's version. Another layout gets another folder: stores are rebuilt from their changelogs, never migrated.
+const LAYOUT: &str = "v1";
+const LOCK: &str = "lock";
+
+pub(super) struct Disk {
+    root: PathBuf,
+    shared: Shared,
+    /// The lock ends with the file, also when the process is killed.
+    _lock: File,
+}
+
+impl Disk {
+    pub fn open(datadir: &Path) -> Result<Self, StoreError> {
+        let root = datadir.join(LAYOUT);
+        fs::create_dir_all(&root).map_err(|error| failed("create", &root, &error))?;
+        let lock = lock(datadir)?;
+        Ok(Self { root, shared: Shared::new()?, _lock: lock })
+    }
+
+    pub fn store(&self, table: &str, partition: u32) -> Result<RocksStore, StoreError> {
+        let folder = self.folder(table, partition)?;
+        remove(&discarded(&folder))?;
+        fs::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
+        self.shared.open(&folder)
+    }
+
+    /// Removes the store's files. Renamed first: a store of which a kill left some files might still open, with rows missing.
+    pub fn remove(&self, table: &str, partition: u32) -> Result<(), StoreError> {
+        let folder = self.folder(table, partition)?;
+        let discarded = discarded(&folder);
+        remove(&discarded)?;
+        match fs::rename(&folder, &discarded) {
+            Ok(()) => remove(&discarded),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("rename", &folder, &error)),
+        }
+    }
+
+    fn folder(&self, table: &str, partition: u32) -> Result<PathBuf, StoreError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if table.is_empty() || table.starts_with('.') || table.len() > 249 || !table.bytes().all(plain) {
+            return Err(StoreError::Io(format!(
+                "the table name {table:?} can't name a folder; use up to 249 letters, digits, `-`, `_` and `.`, not beginning with `.`"
+            )));
+        }
+        Ok(self.root.join(table).join(partition.to_string()))
+    }
+}
+
+fn lock(datadir: &Path) -> Result<File, StoreError> {
+    let path = datadir.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|error| failed("open", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(format!("`{}` is locked", path.display()))),
+        Err(TryLockError::Error(error)) => Err(failed("lock", &path, &error)),
+    }
+}
+
+fn discarded(folder: &Path) -> PathBuf {
+    folder.with_extension("discarded")
+}
+
+fn remove(folder: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
+    let why = format!("can't {what} `{}`: {error}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full(why),
+        _ => StoreError::Io(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use crate::state::conformance::{at, row};
+    use crate::state::{Place, StateStore, StoreError, Stores, WipeReason};
+
+    use super::*;
+
+    fn stores(datadir: &TempDir) -> std::sync::Arc<Stores> {
+        Stores::open(&Place::Disk(datadir.path().to_path_buf())).unwrap()
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+    }
+
+    #[test]
+    fn a_store_that_was_closed_comes_back_whole() {
+        let datadir = TempDir::new().unwrap();
+        let store = stores(&datadir).store("counts", 3).unwrap().store;
+        store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
+        drop(store);
+        let opened = stores(&datadir).store("counts", 3).unwrap();
+        assert_eq!((opened.store.get(b"a"), opened.store.position()), (Ok(Some(b"1".to_vec())), Ok(Some(at(1)))));
+        assert_eq!(opened.wiped, None);
+        assert!(datadir.path().join("v1/counts/3").is_dir());
+    }
+
+    #[test]
+    fn a_data_folder_has_one_owner_until_the_last_store_is_closed() {
+        let datadir = TempDir::new().unwrap();
+        let first = stores(&datadir);
+        let store = first.store("counts", 0).unwrap().store;
+        drop(first);
+        let place = Place::Disk(datadir.path().to_path_buf());
+        let Err(StoreError::InUse(why)) = Stores::open(&place).map(drop) else { panic!("the store is open") };
+        assert!(why.contains("lock"), "{why}");
+        drop(store);
+        Stores::open(&place).unwrap();
+    }
+
+    #[test]
+    fn a_wiped_store_is_empty_for_whoever_holds_it_and_on_disk() {
+        let datadir = TempDir::new().unwrap();
+        let all = stores(&datadir);
+        let (wiped, other) = (all.store("counts", 0).unwrap().store, all.store("counts", 1).unwrap().store);
+        for store in [&wiped, &other] {
+            store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
+            store.flush().unwrap();
+        }
+        all.wipe("counts", 0).unwrap();
+        assert_eq!((wiped.get(b"a"), wiped.position()), (Ok(None), Ok(None)));
+        wiped.apply(&[row("b", Some("2"))], &at(5)).unwrap();
+        drop(wiped);
+        all.wipe("counts", 0).unwrap();
+        assert_eq!(all.store("counts", 0).unwrap().store.position(), Ok(None));
+        assert_eq!(other.position(), Ok(Some(at(1))));
+    }
+
+    #[test]
+    fn a_broken_store_is_wiped_and_says_why() {
+        type Breakage = fn(&Path);
+        let breakages: [(&str, Breakage); 4] = [
+            ("a table file is gone", |folder| each(folder, "sst", |file| fs::remove_file(file).unwrap())),
+            ("a table file is cut", |folder| each(folder, "sst", |file| fs::write(file, b"cut").unwrap())),
+            ("CURRENT is garbage", |folder| fs::write(folder.join("CURRENT"), b"garbage").unwrap()),
+            ("the manifest is gone", |folder| {
+                let manifests = files(folder).into_iter().filter(|file| file.to_string_lossy().contains("MANIFEST"));
+                manifests.for_each(|file| fs::remove_file(file).unwrap());
+            }),
+        ];
+        for (name, breakage) in breakages {
+            let datadir = TempDir::new().unwrap();
+            let store = stores(&datadir).store("counts", 0).unwrap().store;
+            store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
+            drop(store);
+            breakage(&datadir.path().join("v1/counts/0"));
+            let opened = stores(&datadir).store("counts", 0).unwrap();
+            assert_eq!(opened.wiped, Some(WipeReason::Corrupt), "{name}");
+            assert_eq!((opened.store.get(b"a"), opened.store.position()), (Ok(None), Ok(None)), "{name}");
+        }
+    }
+
+    fn each(folder: &Path, extension: &str, act: fn(PathBuf)) {
+        let matching: Vec<_> = files(folder).into_iter().filter(|file| file.extension().is_some_and(|e| e == extension)).collect();
+        assert!(!matching.is_empty(), "a closed store has .{extension} files");
+        matching.into_iter().for_each(act);
+    }
+
+    #[test]
+    fn names_that_would_leave_the_folder_are_refused() {
+        let datadir = TempDir::new().unwrap();
+        let stores = stores(&datadir);
+        for name in ["", ".", "..", "a/b", "../a", ".hidden", "a\0b", "gr\u{fc}n"] {
+            assert!(matches!(stores.store(name, 0), Err(StoreError::Io(_))), "{name:?}");
+        }
+        stores.store("page_counts.v2-x", 0).unwrap();
+    }
+
+    #[test]
+    fn a_hundred_stores_need_a_bounded_number_of_files_and_threads() {
+        let datadir = TempDir::new().unwrap();
+        let all = stores(&datadir);
+        let opened: Vec<_> = (0..100).map(|partition| all.store("counts", partition).unwrap().store).collect();
+        // Four flushes make a compaction worth while, so each has several table files at some time.
+        for n in 0..6 {
+            for store in &opened {
+                store.apply(&[row(format!("{n}"), Some("x"))], &at(n)).unwrap();
+                store.flush().unwrap();
+            }
+        }
+        let (files, threads) = (open_files(datadir.path()), rocksdb_threads());
+        assert!(files < 100 * 16, "{files} files");
+        assert!(threads <= 8, "{threads} threads");
+    }
+
+    /// Other tests of this process have files open too, but not these.
+    fn open_files(folder: &Path) -> usize {
+        let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+        links.filter(|target| target.starts_with(folder)).count()
+    }
+
+    fn rocksdb_threads() -> usize {
+        let tasks = fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+        names.filter(|name| name.starts_with("rocksdb")).count()
+    }
+}

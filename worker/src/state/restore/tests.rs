@@ -1,0 +1,421 @@
+//! Replays against a changelog with gaps, cut short at any point.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::future::Future;
+use std::num::NonZeroU64;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::log::{Bounds, BoxFuture, NewTopic, Producer, Record, Row, Stored, TopicFacts, TopicId, Wake};
+use crate::state::WipeReason;
+use crate::state::conformance::row;
+
+/// A changelog partition that tests compact, cut and make anew. Readers see it up to `visible`.
+#[derive(Clone, Default)]
+struct Changelog(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    id: TopicId,
+    start: i64,
+    end: i64,
+    visible: i64,
+    records: BTreeMap<i64, Row>,
+    wakes: Vec<Wake>,
+}
+
+impl Changelog {
+    fn new() -> Self {
+        let log = Self::default();
+        log.recreate();
+        log
+    }
+
+    fn append(&self, row: Row) {
+        let mut state = self.0.lock().unwrap();
+        let offset = state.end;
+        state.records.insert(offset, row);
+        state.end += 1;
+    }
+
+    /// Offsets without a record, as the end of a transaction leaves them.
+    fn skip(&self, offsets: i64) {
+        self.0.lock().unwrap().end += offsets;
+    }
+
+    /// Drops all but the last record of each key.
+    fn compact(&self) {
+        let mut state = self.0.lock().unwrap();
+        let last: HashMap<Vec<u8>, i64> = state.records.iter().map(|(offset, row)| (row.key.clone(), *offset)).collect();
+        state.records.retain(|offset, row| last[&row.key] == *offset);
+    }
+
+    fn cut_before(&self, start: i64) {
+        let mut state = self.0.lock().unwrap();
+        state.start = start;
+        state.records.retain(|offset, _| *offset >= start);
+    }
+
+    fn recreate(&self) {
+        let mut state = self.0.lock().unwrap();
+        let mut id = state.id;
+        id[0] += 1;
+        *state = State { id, ..State::default() };
+    }
+
+    fn show(&self, visible: i64) {
+        let wakes = {
+            let mut state = self.0.lock().unwrap();
+            state.visible = visible;
+            state.wakes.clone()
+        };
+        wakes.iter().for_each(|wake| wake());
+    }
+
+    fn id(&self) -> TopicId {
+        self.0.lock().unwrap().id
+    }
+
+    fn limits(&self) -> Bounds {
+        let state = self.0.lock().unwrap();
+        Bounds { start: state.start, end: state.end }
+    }
+
+    /// The table that the whole changelog stands for.
+    fn table(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut table = BTreeMap::new();
+        for row in self.0.lock().unwrap().records.values() {
+            match &row.value {
+                Some(value) => table.insert(row.key.clone(), value.clone()),
+                None => table.remove(&row.key),
+            };
+        }
+        table.into_iter().collect()
+    }
+}
+
+impl Log for Changelog {
+    fn topics<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>> {
+        unreachable!("a replay is given its span")
+    }
+    fn create<'a>(&'a self, _: &'a [NewTopic]) -> BoxFuture<'a, Result<(), LogError>> {
+        unreachable!("a replay creates nothing")
+    }
+    fn bounds<'a>(&'a self, _: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>> {
+        unreachable!("a replay is given its span")
+    }
+    fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {
+        assert_eq!(reader, Reader::Changelog);
+        Ok(Box::new(Reading { log: self.clone(), partition: partition.clone(), position: start }))
+    }
+    fn producer(&self) -> Arc<dyn Producer> {
+        unreachable!("a replay writes nothing to the log")
+    }
+}
+
+struct Reading {
+    log: Changelog,
+    partition: TopicPartition,
+    position: i64,
+}
+
+impl Fetch for Reading {
+    fn poll(&mut self, max: usize, out: &mut VecDeque<Record>) -> Result<(), LogError> {
+        let state = self.log.0.lock().unwrap();
+        if self.position < state.start {
+            return Err(LogError::OutOfRange { partition: self.partition.clone(), offset: self.position });
+        }
+        let visible = state.visible.min(state.end);
+        for (offset, row) in state.records.range(self.position..visible.max(self.position)).take(max) {
+            let stored = Stored { key: Some(row.key.clone()), value: row.value.clone(), headers: vec![] };
+            out.push_back(Record::memory(*offset, 0, Arc::new(stored)));
+            self.position = offset + 1;
+        }
+        if out.len() < max {
+            self.position = self.position.max(visible);
+        }
+        Ok(())
+    }
+    fn position(&self) -> i64 {
+        self.position
+    }
+    fn on_ready(&mut self, wake: Wake) {
+        self.log.0.lock().unwrap().wakes.push(wake);
+    }
+}
+
+/// A store that forgets what wasn't flushed when it crashes – or some of it: the disk may have got more than was asked for.
+struct Crashing(Mutex<Vec<Image>>);
+
+#[derive(Clone, Default)]
+struct Image {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    position: Option<Position>,
+    flushed: bool,
+}
+
+impl Crashing {
+    fn new() -> Self {
+        Self(Mutex::new(vec![Image { flushed: true, ..Image::default() }]))
+    }
+
+    fn crash(&self, keep: usize) {
+        let mut images = self.0.lock().unwrap();
+        let flushed = images.iter().rposition(|image| image.flushed).unwrap_or(0);
+        let kept = flushed + keep % (images.len() - flushed);
+        images.truncate(kept + 1);
+        images[kept].flushed = true;
+    }
+
+    fn wipe(&self) {
+        *self.0.lock().unwrap() = vec![Image { flushed: true, ..Image::default() }];
+    }
+
+    fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        self.last().rows.into_iter().collect()
+    }
+
+    fn last(&self) -> Image {
+        self.0.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+impl StateStore for Crashing {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.last().rows.get(key).cloned())
+    }
+    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
+        assert!(rows.is_sorted_by(|a, b| a.key < b.key));
+        let mut image = Image { flushed: false, position: Some(*position), ..self.last() };
+        for row in rows {
+            match &row.value {
+                Some(value) => image.rows.insert(row.key.clone(), value.clone()),
+                None => image.rows.remove(&row.key),
+            };
+        }
+        self.0.lock().unwrap().push(image);
+        Ok(())
+    }
+    fn position(&self) -> Result<Option<Position>, StoreError> {
+        Ok(self.last().position)
+    }
+    fn scan(&self, _: &[u8], _: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        Ok(self.rows())
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        self.0.lock().unwrap().last_mut().unwrap().flushed = true;
+        Ok(())
+    }
+}
+
+fn changelog() -> TopicPartition {
+    TopicPartition::new("app-counts-changelog", 0)
+}
+
+fn small_batches() -> Limits {
+    Limits { batch_records: 3, ..Limits::default() }
+}
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+fn plan(log: &Changelog, store: &dyn StateStore) -> Restore {
+    Restore::plan(store.position().unwrap(), log.id(), log.limits())
+}
+
+/// Plans and replays to the end, as a task does.
+async fn restore(log: &Changelog, store: &Arc<Crashing>) -> Position {
+    let span = match plan(log, &**store) {
+        Restore::UpToDate => return store.position().unwrap().unwrap(),
+        Restore::Replay(span) => span,
+        Restore::WipeAndReplay(_, span) => {
+            store.wipe();
+            span
+        }
+    };
+    log.show(i64::MAX);
+    let store: SharedStore = store.clone();
+    replay(&Rt::single(), log, &changelog(), &store, span, &small_batches(), &Progress::default()).await.unwrap()
+}
+
+/// Replays while the log shows its records up to `visible` only, and drops the replay where it waits.
+async fn interrupted(log: &Changelog, store: &Arc<Crashing>, visible: i64) {
+    let span = match plan(log, &**store) {
+        Restore::UpToDate => return,
+        Restore::Replay(span) => span,
+        Restore::WipeAndReplay(_, span) => {
+            store.wipe();
+            span
+        }
+    };
+    log.show(visible);
+    let store: SharedStore = store.clone();
+    let (rt, limits, progress) = (Rt::single(), small_batches(), Progress::default());
+    let of = changelog();
+    let mut replay = std::pin::pin!(replay(&rt, log, &of, &store, span, &limits, &progress));
+    for _ in 0..visible {
+        if let Poll::Ready(ended) = futures::poll!(replay.as_mut()) {
+            ended.unwrap();
+            return;
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Append { key: u8, value: Option<u8> },
+    Skip,
+    Compact,
+    Recreate,
+    Interrupted { visible: i64, crash: Option<usize> },
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        12 => (0u8..6, proptest::option::weighted(0.7, any::<u8>())).prop_map(|(key, value)| Happens::Append { key, value }),
+        2 => Just(Happens::Skip),
+        2 => Just(Happens::Compact),
+        1 => Just(Happens::Recreate),
+        4 => (0i64..40, proptest::option::of(0usize..8)).prop_map(|(visible, crash)| Happens::Interrupted { visible, crash }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn whatever_happens_in_between_a_replay_to_the_end_makes_the_table(history in vec(happens(), 0..80)) {
+        run(async {
+            let (log, store) = (Changelog::new(), Arc::new(Crashing::new()));
+            for event in history {
+                match event {
+                    Happens::Append { key, value } => log.append(Row { key: vec![key], value: value.map(|value| vec![value]) }),
+                    Happens::Skip => log.skip(2),
+                    Happens::Compact => log.compact(),
+                    Happens::Recreate => log.recreate(),
+                    Happens::Interrupted { visible, crash } => {
+                        interrupted(&log, &store, visible).await;
+                        if let Some(keep) = crash {
+                            store.crash(keep);
+                        }
+                    }
+                }
+            }
+            let position = restore(&log, &store).await;
+            assert_eq!(store.rows(), log.table());
+            assert_eq!((position.next_offset, position.topic_id), (log.limits().end, log.id()));
+            assert_eq!(store.position().unwrap(), Some(position));
+            store.crash(0);
+            assert_eq!(store.rows(), log.table(), "a restored store is flushed");
+        });
+    }
+}
+
+#[test]
+fn a_replay_ends_at_a_position_that_no_record_has() {
+    run(async {
+        let log = Changelog::new();
+        log.append(row("a", Some("1")));
+        log.skip(5);
+        let store = Arc::new(Crashing::new());
+        assert_eq!(restore(&log, &store).await.next_offset, 6);
+        assert_eq!(plan(&log, &*store), Restore::UpToDate);
+    });
+}
+
+#[test]
+fn an_empty_changelog_leaves_its_name_in_the_new_store() {
+    run(async {
+        let (log, store) = (Changelog::new(), Arc::new(Crashing::new()));
+        restore(&log, &store).await;
+        let recreated = log.clone();
+        recreated.recreate();
+        assert!(matches!(plan(&log, &*store), Restore::WipeAndReplay(WipeReason::OtherChangelog, _)));
+    });
+}
+
+#[test]
+fn a_replay_waits_for_records_that_are_not_there_yet_and_tells_how_far_it_is() {
+    run(async {
+        let log = Changelog::new();
+        for n in 0..10 {
+            log.append(row(format!("{n}"), Some("x")));
+        }
+        log.show(7);
+        let store: SharedStore = Arc::new(Crashing::new());
+        let (progress, limits, of) = (Progress::default(), small_batches(), changelog());
+        let span = Span { topic_id: log.id(), from: 0, to: 10 };
+        let rt = Rt::single();
+        let mut replay = std::pin::pin!(replay(&rt, &log, &of, &store, span, &limits, &progress));
+        for _ in 0..10 {
+            assert!(futures::poll!(replay.as_mut()).is_pending());
+        }
+        assert_eq!(progress.reading().map(|reading| (reading.position, reading.records, reading.remaining())), Some((7, 7, 3)));
+        assert_eq!(store.position().unwrap().unwrap().next_offset, 7);
+        log.show(10);
+        assert_eq!(replay.await.unwrap().next_offset, 10);
+        assert_eq!(progress.reading().unwrap().remaining(), 0);
+    });
+}
+
+#[test]
+fn a_changelog_that_loses_its_beginning_meanwhile_ends_the_replay_and_the_next_plan_wipes() {
+    run(async {
+        let log = Changelog::new();
+        for n in 0..10 {
+            log.append(row(format!("{n}"), Some("x")));
+        }
+        let store = Arc::new(Crashing::new());
+        interrupted(&log, &store, 4).await;
+        let Restore::Replay(span) = plan(&log, &*store) else { panic!("4 of 10 are in the store") };
+        log.cut_before(6);
+        let (shared, limits): (SharedStore, _) = (store.clone(), small_batches());
+        let ended = replay(&Rt::single(), &log, &changelog(), &shared, span, &limits, &Progress::default()).await;
+        assert_eq!(ended, Err(RestoreError::OutOfRange { changelog: changelog(), offset: 4 }));
+        assert!(matches!(plan(&log, &*store), Restore::WipeAndReplay(WipeReason::OffsetOutOfRange, _)));
+        restore(&log, &store).await;
+        assert_eq!(store.rows(), log.table());
+    });
+}
+
+#[test]
+fn until_it_is_at_the_end_a_store_stays_as_old_as_it_was() {
+    run(async {
+        let log = Changelog::new();
+        let store = Arc::new(Crashing::new());
+        store.apply(&[], &Position { topic_id: log.id(), next_offset: 0, leader_epoch: 5, written_at: 1_000 }).unwrap();
+        for n in 0..10 {
+            log.append(row(format!("{n}"), Some("x")));
+        }
+        interrupted(&log, &store, 7).await;
+        assert_eq!(store.position().unwrap().unwrap().written_at, 1_000);
+        assert!(restore(&log, &store).await.written_at > 1_000);
+    });
+}
+
+#[test]
+fn a_throttled_replay_puts_into_the_store_what_it_took_and_waits() {
+    run(async {
+        let log = Changelog::new();
+        for n in 0..1_000 {
+            log.append(row(format!("{n:04}"), Some("123456")));
+        }
+        log.show(i64::MAX);
+        let throttle = Arc::new(Throttle::new(NonZeroU64::new(1).unwrap()));
+        let limits = Limits { throttle: Some(throttle), ..Limits::default() };
+        let store: SharedStore = Arc::new(Crashing::new());
+        let (rt, of, progress) = (Rt::single(), changelog(), Progress::default());
+        let span = Span { topic_id: log.id(), from: 0, to: 1_000 };
+        let mut replay = std::pin::pin!(replay(&rt, &log, &of, &store, span, &limits, &progress));
+        for _ in 0..10 {
+            assert!(futures::poll!(replay.as_mut()).is_pending());
+        }
+        assert_eq!(store.position().unwrap().unwrap().next_offset, POLL as i64, "the rest is due in hours");
+    });
+}

@@ -1,0 +1,205 @@
+//! All stores of a worker, each with one writer at a time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+#[cfg(feature = "rocksdb")]
+use super::disk::Disk;
+use super::memory::MemoryStore;
+use super::{Place, Position, SharedStore, StateStore, StoreError, StoreId, WipeReason};
+use crate::log::Row;
+
+/// The stores of one worker and their place. The place is given up when this and every store of it are dropped.
+///
+/// Its calls block, and so does dropping the last hold on a store (it closes a database): all of that goes through
+/// [`Rt::blocking`](crate::rt::Rt::blocking).
+pub(crate) struct Stores {
+    home: Home,
+    slots: Mutex<BTreeMap<StoreId, Arc<RwLock<Slot>>>>,
+}
+
+/// A store as a task gets it.
+pub(crate) struct Opened {
+    pub store: SharedStore,
+    /// It couldn't be read and starts empty.
+    pub wiped: Option<WipeReason>,
+}
+
+enum Home {
+    Memory,
+    #[cfg(feature = "rocksdb")]
+    Disk(Disk),
+}
+
+/// What is behind the holds on one store.
+#[derive(Default)]
+struct Slot {
+    /// None while nobody has it open, or when it couldn't be opened again after a wipe.
+    store: Option<Box<dyn StateStore>>,
+    holders: usize,
+    /// The number of the hold that may write: the newest.
+    writer: u64,
+}
+
+/// One task's hold on a store.
+struct Hold {
+    id: StoreId,
+    slot: Arc<RwLock<Slot>>,
+    number: u64,
+    stores: Arc<Stores>,
+}
+
+impl Stores {
+    pub fn open(place: &Place) -> Result<Arc<Self>, StoreError> {
+        let home = match place {
+            Place::Memory => Home::Memory,
+            #[cfg(feature = "rocksdb")]
+            Place::Disk(datadir) => Home::Disk(Disk::open(datadir)?),
+        };
+        Ok(Arc::new(Self { home, slots: Mutex::default() }))
+    }
+
+    /// Opens the store, or joins it where it is open. Whoever got it last is its writer: from now on what others apply is refused, so
+    /// a task that was taken away can't write behind its successor. Reading goes on for all.
+    pub fn store(self: &Arc<Self>, table: &str, partition: u32) -> Result<Opened, StoreError> {
+        let id = StoreId { table: table.to_string(), partition };
+        let shared = self.slot(&id);
+        let mut slot = shared.write().unwrap();
+        let mut wiped = None;
+        if slot.store.is_none() {
+            let store = match self.home.open(&id) {
+                Err(StoreError::Corrupt(why)) => {
+                    tracing::warn!("store {id} is wiped and will be rebuilt from its changelog, because it is corrupt: {why}");
+                    wiped = Some(WipeReason::Corrupt);
+                    self.home.remove(&id)?;
+                    self.home.open(&id)?
+                }
+                opened => opened?,
+            };
+            slot.store = Some(store);
+        }
+        slot.holders += 1;
+        slot.writer += 1;
+        let hold = Hold { id, slot: shared.clone(), number: slot.writer, stores: self.clone() };
+        Ok(Opened { store: Arc::new(hold), wiped })
+    }
+
+    /// Empties the store. Whoever holds it goes on with the empty one.
+    pub fn wipe(&self, table: &str, partition: u32) -> Result<(), StoreError> {
+        let id = StoreId { table: table.to_string(), partition };
+        let shared = self.slot(&id);
+        let mut slot = shared.write().unwrap();
+        slot.store = None;
+        self.home.remove(&id)?;
+        if slot.holders > 0 {
+            slot.store = Some(self.home.open(&id)?);
+        }
+        Ok(())
+    }
+
+    fn slot(&self, id: &StoreId) -> Arc<RwLock<Slot>> {
+        self.slots.lock().unwrap().entry(id.clone()).or_default().clone()
+    }
+}
+
+#[cfg_attr(not(feature = "rocksdb"), expect(unused_variables, reason = "memory has no folders"))]
+impl Home {
+    fn open(&self, id: &StoreId) -> Result<Box<dyn StateStore>, StoreError> {
+        match self {
+            Self::Memory => Ok(Box::new(MemoryStore::default())),
+            #[cfg(feature = "rocksdb")]
+            Self::Disk(disk) => Ok(Box::new(disk.store(&id.table, id.partition)?)),
+        }
+    }
+
+    fn remove(&self, id: &StoreId) -> Result<(), StoreError> {
+        match self {
+            Self::Memory => Ok(()),
+            #[cfg(feature = "rocksdb")]
+            Self::Disk(disk) => disk.remove(&id.table, id.partition),
+        }
+    }
+
+    /// In memory a closed store would be a lost one, and a task that comes back wants its rows.
+    fn keeps_unheld(&self) -> bool {
+        matches!(self, Self::Memory)
+    }
+}
+
+impl Hold {
+    fn slot(&self) -> RwLockReadGuard<'_, Slot> {
+        self.slot.read().unwrap()
+    }
+
+    fn store<'a>(&self, slot: &'a Slot) -> Result<&'a dyn StateStore, StoreError> {
+        slot.store
+            .as_deref()
+            .ok_or_else(|| StoreError::Io(format!("store {} could not be opened again after it was wiped", self.id)))
+    }
+}
+
+impl StateStore for Hold {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store(&self.slot())?.get(key)
+    }
+
+    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
+        debug_assert!(rows.is_sorted_by(|a, b| a.key < b.key), "rows of {} are not sorted or not unique", self.id);
+        // Held to the end: the next holder gets the store only once this batch is in it.
+        let slot = self.slot();
+        if slot.writer != self.number {
+            return Err(StoreError::Superseded(self.id.to_string()));
+        }
+        self.store(&slot)?.apply(rows, position)
+    }
+
+    fn position(&self) -> Result<Option<Position>, StoreError> {
+        self.store(&self.slot())?.position()
+    }
+
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.store(&self.slot())?.scan(from, limit)
+    }
+
+    fn flush(&self) -> Result<(), StoreError> {
+        self.store(&self.slot())?.flush()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        slot.holders -= 1;
+        if slot.holders == 0 && !self.stores.home.keeps_unheld() {
+            slot.store = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::conformance::{at, row};
+
+    #[test]
+    fn a_task_that_was_taken_away_cannot_write_behind_the_next_one() {
+        let stores = Stores::open(&Place::Memory).unwrap();
+        let before = stores.store("counts", 0).unwrap().store;
+        let after = stores.store("counts", 0).unwrap().store;
+        assert_eq!(before.apply(&[], &at(1)), Err(StoreError::Superseded("counts[0]".to_string())));
+        assert_eq!(after.apply(&[], &at(2)), Ok(()));
+        assert_eq!(before.position(), Ok(Some(at(2))), "it may still read");
+    }
+
+    #[test]
+    fn in_memory_a_task_that_comes_back_finds_its_rows_until_they_are_wiped() {
+        let stores = Stores::open(&Place::Memory).unwrap();
+        stores.store("counts", 0).unwrap().store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
+        let back = stores.store("counts", 0).unwrap().store;
+        assert_eq!(back.get(b"a"), Ok(Some(b"1".to_vec())));
+        assert_eq!(stores.store("counts", 1).unwrap().store.position(), Ok(None));
+
+        stores.wipe("counts", 0).unwrap();
+        assert_eq!((back.get(b"a"), back.position()), (Ok(None), Ok(None)));
+    }
+}
