@@ -14,14 +14,14 @@ impl Worker {
     }
 
     /// Resolves when the worker has joined its group and its tasks run.
-    pub async fn ready(&mut self) -> Result<()> {
+    pub async fn ready(&self) -> Result<()> {
         tokio::select! {
             biased;
             end = self.0.ended() => match end {
                 Ok(()) => Err(Error::msg("the worker has stopped")),
                 Err(fault) => Err(fault.into()),
             },
-            () = self.0.status.ready() => Ok(()),
+            () = self.0.ready() => Ok(()),
         }
     }
 
@@ -31,13 +31,13 @@ impl Worker {
     }
 
     /// Drains, commits, leaves the group.
-    pub async fn stop(mut self) -> Result<()> {
+    pub async fn stop(self) -> Result<()> {
         self.0.stop();
         Ok(self.0.ended().await?)
     }
 
     /// Resolves when the worker ends by itself.
-    pub async fn wait(&mut self) -> Result<()> {
+    pub async fn wait(&self) -> Result<()> {
         Ok(self.0.ended().await?)
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! It shares no thread with agents, so that a stuck one stops neither heartbeats nor the HTTP pages.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -66,13 +68,16 @@ impl From<LogError> for Fault {
     }
 }
 
+/// Between two looks at whether the worker is ready.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A worker that has been started.
 pub(crate) struct Handle {
     stop: mpsc::UnboundedSender<()>,
-    pub end: watch::Receiver<Option<Result<(), Fault>>>,
-    pub status: Arc<Status>,
+    end: watch::Receiver<Option<Result<(), Fault>>>,
+    running: Arc<Running>,
     /// Where the HTTP pages are.
-    pub web: std::net::SocketAddr,
+    pub web: SocketAddr,
 }
 
 impl Handle {
@@ -82,9 +87,16 @@ impl Handle {
         let _ = self.stop.send(());
     }
 
+    /// Resolves when the worker is a member of its group and all its tasks run.
+    pub async fn ready(&self) {
+        while self.running.readiness().is_err() {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// How the worker ended.
-    pub async fn ended(&mut self) -> Result<(), Fault> {
-        match self.end.wait_for(Option::is_some).await {
+    pub async fn ended(&self) -> Result<(), Fault> {
+        match self.end.clone().wait_for(Option::is_some).await {
             Ok(end) => end.clone().expect("waited for"),
             Err(_) => Err(Fault::Panic("the control thread panicked".into())),
         }
@@ -103,7 +115,7 @@ pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) 
     let (end, on_end) = watch::channel(None);
     let (stop, stops) = mpsc::unbounded_channel();
     let status = Arc::new(Status::new(app.id));
-    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), status: status.clone() };
+    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), status };
     rt.start("faust-control", move || {
         Box::pin(async move {
             let result = worker.run(begun, stops).await;
@@ -112,7 +124,7 @@ pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) 
         })
     });
     match on_begun.await {
-        Ok(web) => Ok(Handle { stop, end: on_end, status, web }),
+        Ok((web, running)) => Ok(Handle { stop, end: on_end, running, web }),
         Err(_) => {
             let mut on_end = on_end;
             let end = on_end.wait_for(Option::is_some).await.map(|end| end.clone().expect("waited for"));
@@ -139,7 +151,7 @@ struct Starting {
 }
 
 impl Starting {
-    async fn run(self, begun: oneshot::Sender<std::net::SocketAddr>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Fault> {
+    async fn run(self, begun: oneshot::Sender<(SocketAddr, Arc<Running>)>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Fault> {
         let Self { rt, app, settings, topology, status } = self;
         let stores = rt.blocking({
             let place = place(&settings);
@@ -152,7 +164,7 @@ impl Starting {
         let address = server.address();
         let pages = tokio::spawn(server.serve(app, running.clone()));
         // Nobody waits any more: the worker starts all the same.
-        let _ = begun.send(address);
+        let _ = begun.send((address, running.clone()));
         tracing::info!("{}: HTTP on http://{address}", app.id);
 
         let result = async {

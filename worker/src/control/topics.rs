@@ -80,7 +80,7 @@ async fn create_declared_in_memory<'a>(
     log: &dyn Log,
     topics: impl Iterator<Item = &'a &'static crate::topic::TopicNode>,
 ) -> Result<(), LogError> {
-    if !log.is_ours() {
+    if !log.makes_topics() {
         return Ok(());
     }
     let declared = topics.map(|topic| (topic.name, topic.declared_partitions.load(Ordering::Relaxed)));
@@ -101,7 +101,7 @@ async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups) -> Resu
         .map(|(name, partitions)| NewTopic { name, partitions, config: vec![("cleanup.policy".into(), "compact".into())] })
         .collect();
     let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
-    let known = if log.is_ours() { Default::default() } else { log.topics(&names).await? };
+    let known = if log.makes_topics() { Default::default() } else { log.topics(&names).await? };
     let missing: Vec<NewTopic> = wanted.iter().filter(|topic| !known.contains_key(&topic.name)).cloned().collect();
     if !missing.is_empty() {
         log.create(&missing).await?;

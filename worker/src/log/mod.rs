@@ -38,6 +38,11 @@ pub(crate) type TopicId = [u8; 16];
 
 /// One log, shared by all threads of a worker.
 pub(crate) trait Log: Send + Sync + 'static {
+    /// Whether a topic comes into being when it is first named, so that it has to be created before if it is to be of a certain shape.
+    fn makes_topics(&self) -> bool {
+        false
+    }
+
     /// What is known of these topics now, asked anew. A topic that doesn't exist is missing from the answer. Never creates one –
     /// except in memory, where a topic comes into being when it is first named.
     fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>>;

@@ -82,6 +82,9 @@ pub(crate) trait AnyOverlay: Any {
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
 
+    /// The task's epoch is over: from here on every access is [`TableError::Revoked`].
+    fn end(&self);
+
     fn as_any(self: Rc<Self>) -> Rc<dyn Any>;
 }
 
@@ -160,11 +163,6 @@ impl<K: Key, V: Value> Overlay<K, V> {
 
     pub fn place(&self) -> &Place {
         &self.place
-    }
-
-    /// From here on every access is [`TableError::Revoked`].
-    pub fn end(&self) {
-        self.ended.set(true);
     }
 
     /// Lends the row of `key` to `f`, which may also use other rows, and takes it back. `write` says whether what it leaves behind is
@@ -366,6 +364,10 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
             Some(&at) => self.encode_value(&rows.slots[at as usize]),
             None => self.place.store.get(key).map_err(|error| self.store_error(error)),
         }
+    }
+
+    fn end(&self) {
+        self.ended.set(true);
     }
 
     fn as_any(self: Rc<Self>) -> Rc<dyn Any> {

@@ -187,7 +187,7 @@ fn begin(shard: &Rc<Shard>, id: TaskId, epoch: u64, meter: &Arc<TaskMeter>, open
     }))
 }
 
-type Agents = FuturesUnordered<Scoped<dyn Future<Output = (&'static str, Ending)>>>;
+type Agents = FuturesUnordered<Scoped<(&'static str, Ending)>>;
 type Ending = std::thread::Result<Result<(), Error>>;
 
 /// Calls every agent of the group with its part of the task.

@@ -138,7 +138,7 @@ async fn open_table(
     let span = match Restore::plan(stored, facts.id, bounds) {
         Restore::UpToDate => None,
         Restore::Replay(span) => Some(span),
-        Restore::WipeAndReplay { reason, span } => {
+        Restore::WipeAndReplay(reason, span) => {
             wiped(meter, &changelog, reason);
             let stores = shard.stores.clone();
             shard.rt.blocking(move || stores.wipe(table, partition)).await?;
@@ -160,7 +160,7 @@ async fn open_table(
         store: store.clone(),
         budget: shard.budget.clone(),
     };
-    Ok(TaskTable { node, id, overlay: (node.overlay)(place), store, changelog, changelog_id: facts.id })
+    Ok(TaskTable { node, id, overlay: (node.overlay)(node, place), store, changelog, changelog_id: facts.id })
 }
 
 async fn restore(
@@ -176,7 +176,7 @@ async fn restore(
     let limits =
         Limits { batch_records: BATCH_RECORDS, batch_bytes: BATCH_BYTES, throttle: shard.throttle.clone() };
     let _count = CountRestored { meter, progress: progress.clone() };
-    let position = replay(&shard.rt, &*shard.log, changelog, store, span, limits, &progress).await?;
+    let position = replay(&shard.rt, &*shard.log, changelog, &store, span, &limits, &progress).await?;
     Ok(position)
 }
 

@@ -36,15 +36,15 @@ pub(super) fn enter_shard() {
 }
 
 /// A future of a task's agent: every poll of it happens in the task's name.
-pub(super) struct Scoped<F> {
+pub(super) struct Scoped<T> {
     pub task: Rc<Task>,
-    pub future: Pin<Box<F>>,
+    pub future: Pin<Box<dyn Future<Output = T>>>,
 }
 
-impl<F: Future + ?Sized> Future for Scoped<F> {
-    type Output = F::Output;
+impl<T> Future for Scoped<T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let before = CURRENT.replace(Some(self.task.clone()));
         let _restore = Restore(before);
         self.future.as_mut().poll(cx)

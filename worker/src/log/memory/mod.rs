@@ -46,6 +46,10 @@ impl MemoryLog {
 }
 
 impl Log for MemoryLog {
+    fn makes_topics(&self) -> bool {
+        true
+    }
+
     fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>> {
         Box::pin(async move {
             let facts = names.iter().map(|name| {
