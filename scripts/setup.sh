@@ -1,0 +1,120 @@
+#!/bin/bash
+# Brings what a command needs on this machine and skips what is there: `setup.sh demo`, `kafka` or `test`.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+die() {
+  printf 'set-up: %s\n' "$*" >&2
+  exit 1
+}
+
+# What is asked for is the ability, not the package: it may have come another way.
+has_command() { command -v "$1" >/dev/null; }
+has_c_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
+has_cxx_header() { echo "#include <$1>" | clang++ -E -x c++ - >/dev/null 2>&1; }
+has_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] || compgen -G '/usr/lib*/llvm*/lib*/libclang.so*' >/dev/null ||
+    compgen -G '/usr/lib*/libclang.so*' >/dev/null || compgen -G '/usr/lib/*/libclang-[0-9]*.so*' >/dev/null
+}
+
+missing=()
+need() { # PACKAGE CHECK…
+  local package=$1
+  shift
+  "$@" || missing+=("$package")
+}
+
+need_compiler() {
+  need gcc has_command cc
+  need libc6-dev has_c_header stdlib.h
+}
+need_kafka() {
+  need openjdk-17-jre-headless has_command java
+  need maven has_command mvn
+}
+# RocksDB and librdkafka are C++ and C.
+need_native_libraries() {
+  need clang has_command clang
+  need g++ has_cxx_header vector
+  need libclang-dev has_libclang
+  need cmake has_command cmake
+  need make has_command make
+  need pkg-config has_command pkg-config
+  need zlib1g-dev has_c_header zlib.h
+}
+
+install_missing() {
+  [ ${#missing[@]} -gt 0 ] || return 0
+  has_command apt-get || die "this is no Debian, so please install what these Debian packages hold: ${missing[*]}"
+  local root=()
+  if [ "$(id -u)" != 0 ]; then
+    has_command sudo || die "neither root nor sudo, so please have these packages installed: ${missing[*]}"
+    root=(sudo)
+    # Without a terminal nobody can type a password.
+    [ -t 0 ] || root=(sudo -n)
+  fi
+  echo "installing with apt-get: ${missing[*]}" >&2
+  local log
+  log=$(mktemp)
+  if ! { "${root[@]}" apt-get update -qq &&
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -20 "$log" >&2
+    die "apt-get could not install ${missing[*]}; its output is above and in $log"
+  fi
+  rm -f "$log"
+}
+
+at_least() { # WANTED FOUND
+  [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -1)" = "$1" ]
+}
+
+check_rust() {
+  local wanted found how="get it with rustup, https://rustup.rs (a distribution's own is often older)"
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  has_command cargo || PATH=$PATH:$HOME/.cargo/bin
+  has_command cargo || die "there is no cargo: Rust $wanted or later is needed; $how"
+  found=$(rustc --version | cut -d' ' -f2)
+  at_least "$wanted" "$found" || die "Rust $found is too old, $wanted or later is needed; $how"
+}
+
+check_java() {
+  local found
+  found=$(java -version 2>&1 | sed -n '1s/.*version "\([0-9]*\).*/\1/p')
+  [ "${found:-0}" -ge 17 ] || die "Java ${found:-of an unknown version} is too old for Kafka: 17 or later is needed (Debian package openjdk-17-jre-headless)"
+}
+
+check_components() { # COMPONENT…
+  local component
+  for component; do
+    if ! cargo "${component#rust}" --version >/dev/null 2>&1; then
+      has_command rustup || die "cargo has no ${component#rust}: please install $component"
+      echo "adding $component to the Rust toolchain" >&2
+      rustup --quiet component add "$component" || die "rustup could not add $component"
+    fi
+  done
+}
+
+case ${1:-} in
+  demo)
+    need_compiler
+    install_missing
+    check_rust
+    ;;
+  kafka)
+    need_compiler
+    need_kafka
+    install_missing
+    check_rust
+    check_java
+    ;;
+  test)
+    need_compiler
+    need_kafka
+    need_native_libraries
+    install_missing
+    check_rust
+    check_java
+    check_components rustfmt clippy
+    ;;
+  *) die "for which command? demo, kafka or test" ;;
+esac

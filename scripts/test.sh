@@ -1,0 +1,102 @@
+#!/bin/bash
+# Runs the parts of the tests that are named, `unit` and `kafka`, and closes with what they came to.
+#
+# Everything runs, whatever failed before, so that one run tells all of it. The counts are the sum of what the test programs
+# themselves report; a part that ran no test at all has failed.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+source scripts/env.sh
+
+passed=0 failed=0 problems=()
+logs=$CARGO_TARGET_DIR/test-logs
+mkdir -p "$logs"
+
+say() { printf '\n== %s\n' "$*"; }
+
+check() { # WHAT COMMAND…
+  local what=$1
+  shift
+  say "$what"
+  "$@" || problems+=("$what")
+}
+
+# Tests whose output also goes to the part's log, to be counted from.
+tests() { # LOG WHAT CARGO-ARGUMENTS…
+  local log=$1 what=$2
+  shift 2
+  say "$what"
+  cargo test --no-fail-fast "$@" 2>&1 | tee -a "$log" || problems+=("$what")
+}
+
+close_part() { # NAME LOG SECONDS
+  local p f
+  read -r p f < <(awk '/^test result: / { p += $4; f += $6 } END { print p + 0, f + 0 }' "$2")
+  passed=$((passed + p)) failed=$((failed + f))
+  say "$1: $((p + f)) tests run in $(($3 / 60)) min $(($3 % 60)) s, $p passed, $f failed"
+  [ $((p + f)) -gt 0 ] || problems+=("$1: no test ran")
+  if [ "$f" -gt 0 ]; then
+    grep -E '^test .* FAILED$' "$2"
+    echo "(whole output: $2)"
+  fi
+}
+
+unit() {
+  local log=$logs/unit.log
+  : >"$log"
+  check "formatting" cargo fmt --all --check
+  check "lints, all features" cargo clippy --workspace --all-targets --all-features -- -D warnings
+  check "lints, the library without features" cargo clippy --package faust-worker --all-targets --no-default-features -- -D warnings
+  check "lints, the example without features" cargo clippy --package page-views --all-targets --no-default-features -- -D warnings
+  tests "$log" "unit and property tests" --workspace --all-targets -- --skip on_kafka
+  tests "$log" "doc tests" --workspace --doc
+  close_part "unit" "$log" $((SECONDS - begin))
+}
+
+kafka() {
+  local log=$logs/kafka.log
+  : >"$log"
+  # The scenarios run programs of other packages, which `cargo test` alone doesn't build.
+  check "programs" cargo build --workspace --bins
+  if ! scripts/kafka.sh status >/dev/null; then
+    started_kafka=yes
+    check "starting Kafka" scripts/kafka.sh up
+  fi
+  tests "$log" "tests on Kafka" --workspace --all-targets -- on_kafka
+  stop_kafka
+  close_part "kafka" "$log" $((SECONDS - begin))
+}
+
+# Only what this run started; the log of a run that failed stays.
+started_kafka=
+stop_kafka() {
+  [ -n "$started_kafka" ] || return 0
+  started_kafka=
+  if [ ${#problems[@]} -gt 0 ]; then
+    scripts/kafka.sh status && cp "${XDG_STATE_HOME:-$HOME/.local/state}/faust-dev/kafka/kafka.log" "$logs/broker.log" &&
+      echo "the shared broker's log: $logs/broker.log"
+  fi
+  check "stopping Kafka" scripts/kafka.sh down
+}
+
+trap stop_kafka EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+for part; do
+  begin=$SECONDS
+  case $part in
+    unit | kafka) "$part" ;;
+    *)
+      echo "test.sh: no part named $part: unit, kafka" >&2
+      exit 2
+      ;;
+  esac
+done
+
+if [ ${#problems[@]} -gt 0 ]; then
+  say "failed:"
+  printf '  %s\n' "${problems[@]}"
+fi
+echo
+echo "$passed passed, $failed failed"
+[ ${#problems[@]} -eq 0 ]
