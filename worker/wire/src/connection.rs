@@ -44,6 +44,7 @@ impl Connection {
             Self::negotiate(Line::start(stream, address, config)).await
         };
         match timeout(config.connect_timeout, connect).await {
+            Ok(Err(Error::Closed { reason, .. })) => Err(unreachable(reason)),
             Ok(result) => result,
             Err(_) => Err(unreachable(format!("no answer within {:?}", config.connect_timeout))),
         }
@@ -178,10 +179,11 @@ async fn send(mut writer: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<
 async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Waiting) -> String {
     loop {
         match frame::read(&mut reader).await {
-            Ok((id, answer)) => match waiting.answer(id, answer) {
-                true => {}
-                false => return format!("it answered request {id}, which nobody made"),
-            },
+            Ok((id, answer)) => {
+                if !waiting.answer(id, answer) {
+                    return format!("it answered request {id}, which nobody made");
+                }
+            }
             Err(reason) => return reason,
         }
     }
@@ -250,3 +252,6 @@ impl Drop for CloseAtEnd {
         self.0.close("its task has ended".to_string());
     }
 }
+
+#[cfg(test)]
+mod tests;
