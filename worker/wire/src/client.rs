@@ -52,7 +52,7 @@ impl Client {
 
     /// A connection that nobody else uses.
     pub async fn connect(&self, broker: &Broker) -> Result<Connection, Error> {
-        Connection::open(&broker.address, &self.0.config).await
+        Connection::open(&broker.address, &self.0.config).await.map_err(|error| advertised(broker, error))
     }
 
     /// Asks any broker. If the connection ends meanwhile it is asked once more, so it must bear being carried out twice.
@@ -65,14 +65,16 @@ impl Client {
 
     /// The shared connection to a broker.
     pub async fn to(&self, broker: &Broker) -> Result<Connection, Error> {
-        self.at(&broker.address).await
+        self.at(&broker.address).await.map_err(|error| advertised(broker, error))
     }
 
     /// A connection that there is, else the first that can be made, to a bootstrap address or a broker heard of.
     pub(crate) async fn any(&self) -> Result<Connection, Error> {
         let mut addresses = self.0.config.bootstrap.clone();
         addresses.extend(self.0.known.lock().unwrap().iter().filter(|known| !self.0.config.bootstrap.contains(known)).cloned());
-        addresses.sort_by_key(|address| !self.is_open(address));
+        if let Some(open) = addresses.iter().find_map(|address| self.open_at(address)) {
+            return Ok(open);
+        }
         let attempts = addresses.into_iter().map(|address| {
             let client = self.clone();
             async move { client.at(&address).await }
@@ -98,9 +100,21 @@ impl Client {
         timeout(limit, shared).await.unwrap_or_else(|_| Err(too_long()))
     }
 
-    fn is_open(&self, address: &Address) -> bool {
-        let slot = self.0.slots.lock().unwrap().get(address).cloned();
-        slot.is_some_and(|slot| slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|open| !open.is_closed())))
+    fn open_at(&self, address: &Address) -> Option<Connection> {
+        let slot = self.0.slots.lock().unwrap().get(address).cloned()?;
+        let connection = slot.try_lock().ok()?.clone();
+        connection.filter(|connection| !connection.is_closed())
+    }
+}
+
+/// A broker that can't be reached where it says it is: often the fault is in what it says.
+fn advertised(broker: &Broker, error: Error) -> Error {
+    match error {
+        Error::Unreachable { address, reason } => Error::Unreachable {
+            address,
+            reason: format!("{reason} (the address is the one that broker {} advertises)", broker.id),
+        },
+        other => other,
     }
 }
 

@@ -47,6 +47,11 @@ pub fn config(addresses: &[&Address]) -> Config {
 }
 
 impl Peer {
+    /// Where this broker listens.
+    pub fn address(&self) -> Address {
+        Address { host: "127.0.0.1".to_string(), port: self.0.local_addr().unwrap().port() }
+    }
+
     /// The next request; `None` when the client has closed.
     pub async fn asked(&mut self) -> Option<Asked> {
         let length = self.0.read_u32().await.ok()?;

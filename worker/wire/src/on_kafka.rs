@@ -11,7 +11,11 @@ use kafka_protocol::messages::{GroupId, JoinGroupRequest, MetadataRequest, Offse
 use crate::*;
 
 fn client() -> Client {
-    Client::new(Config::parse(&faust_testbed::shared().bootstrap(), "faust-wire-test").unwrap())
+    client_of(faust_testbed::shared())
+}
+
+fn client_of(broker: &faust_testbed::Broker) -> Client {
+    Client::new(Config::parse(&broker.bootstrap(), "faust-wire-test").unwrap())
 }
 
 fn topic(name: &str, partitions: i32) -> NewTopic {
@@ -32,7 +36,7 @@ async fn a_topic_is_created_once_and_has_leaders_on_kafka() {
     assert!(first[0].created && first[0].partitions == 3 && first[0].id != [0; 16]);
     assert_eq!(second, [CreatedTopic { created: false, ..first[0].clone() }]);
 
-    let metadata = client.metadata(Some(&[name.clone()])).await.unwrap();
+    let metadata = client.metadata(Some(std::slice::from_ref(&name))).await.unwrap();
     assert_eq!(metadata.topic(&name).unwrap().id, first[0].id);
     assert!((0..3).all(|partition| metadata.leader(&name, partition).is_ok()));
     assert!(metadata.leader(&name, 3).unwrap_err().is(ResponseError::UnknownTopicOrPartition));
@@ -46,11 +50,12 @@ async fn a_topic_is_created_once_and_has_leaders_on_kafka() {
 }
 
 #[tokio::test]
-async fn asking_for_a_topic_does_not_make_it_on_kafka() {
-    let client = client();
+async fn asking_for_a_topic_does_not_make_it_on_kafka_as_it_ships() {
+    let kafka = faust_testbed::Kafka::builder().config("auto.create.topics.enable", true).start().unwrap();
+    let client = client_of(&kafka);
     let name = faust_testbed::unique("never");
     for _ in 0..2 {
-        let metadata = client.metadata(Some(&[name.clone()])).await.unwrap();
+        let metadata = client.metadata(Some(std::slice::from_ref(&name))).await.unwrap();
         assert_eq!(metadata.topic(&name).unwrap().error, Some(ResponseError::UnknownTopicOrPartition));
         let error = client.list_offsets(&[(&name, 0)], At::Latest).await.unwrap_err();
         assert!(error.is(ResponseError::UnknownTopicOrPartition), "{error}");
@@ -141,7 +146,7 @@ async fn a_member_of_a_group_is_seen_with_its_bytes_on_kafka() {
 #[tokio::test]
 async fn a_client_outlives_its_brokers_crash_and_silence_on_kafka() {
     let kafka = faust_testbed::Kafka::start().unwrap();
-    let client = Client::new(Config::parse(&kafka.bootstrap(), "faust-wire-test").unwrap());
+    let client = client_of(&kafka);
     client.create_topics(&[topic("survives", 1)]).await.unwrap();
 
     kafka.kill().unwrap();
