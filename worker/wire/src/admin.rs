@@ -79,7 +79,7 @@ impl Client {
             None => self.any().await?,
         };
         let request = CreateTopicsRequest::default()
-            .with_timeout_ms(self.config().request_timeout.as_millis() as i32)
+            .with_timeout_ms(self.config().request_timeout_millis())
             .with_topics(topics.iter().filter(|topic| !created.contains(&topic.name)).map(creatable).collect());
         let mut result = Ok(());
         for answer in connection.call(request).await?.topics {

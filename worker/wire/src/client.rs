@@ -1,6 +1,6 @@
 //! One connection per broker, and which broker to ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::metadata::{self, Broker, Metadata};
 use crate::request::Request;
+use crate::transport;
 
 /// How often what a moving cluster gets wrong is asked again, and the first pause between two tries; each next one is twice as long.
 const TRIES: u32 = 6;
@@ -22,8 +23,8 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     config: Config,
-    /// What the cluster said last; where to ask when the bootstrap addresses don't answer.
-    known: Mutex<Vec<Address>>,
+    /// The brokers that the cluster named last: where to ask when the bootstrap addresses have gone.
+    known: Mutex<BTreeSet<Address>>,
     slots: Mutex<BTreeMap<Address, Arc<Slot>>>,
 }
 
@@ -42,20 +43,21 @@ impl Client {
     /// Brokers and the named topics, or all topics. Never creates one; a topic that doesn't exist is in the answer, with its error.
     pub async fn metadata(&self, topics: Option<&[String]>) -> Result<Metadata, Error> {
         let metadata = Metadata::of(self.call(metadata::question(topics)).await?)?;
-        *self.0.known.lock().unwrap() = metadata.brokers.values().map(|broker| broker.address.clone()).collect();
+        let known: BTreeSet<_> = metadata.brokers.values().map(|broker| broker.address.clone()).collect();
+        let bootstrap = &self.0.config.bootstrap;
+        self.0.slots.lock().unwrap().retain(|address, _| known.contains(address) || bootstrap.contains(address));
+        *self.0.known.lock().unwrap() = known;
         Ok(metadata)
     }
 
     /// A connection that nobody else uses.
     pub async fn connect(&self, broker: &Broker) -> Result<Connection, Error> {
-        Connection::open(&broker.address, &self.0.config).await
+        Connection::open(&broker.address, &self.0.config).await.map_err(|error| advertised(broker, error))
     }
 
-    /// Asks any broker.
+    /// Asks any broker. If the connection ends meanwhile it is asked once more, so it must bear being carried out twice.
     pub async fn call<R: Request + Clone>(&self, request: R) -> Result<R::Response, Error> {
-        let connection = self.any().await?;
-        match connection.call(request.clone()).await {
-            // It had died unnoticed since it was last used.
+        match self.any().await?.call(request.clone()).await {
             Err(Error::Closed { .. }) => self.any().await?.call(request).await,
             result => result,
         }
@@ -63,28 +65,21 @@ impl Client {
 
     /// The shared connection to a broker.
     pub async fn to(&self, broker: &Broker) -> Result<Connection, Error> {
-        self.at(&broker.address).await
+        self.at(&broker.address).await.map_err(|error| advertised(broker, error))
     }
 
-    /// Whichever connection there is, else the first that can be made: to brokers heard of, then to the bootstrap addresses.
+    /// A connection that there is, else the first that can be made, to a bootstrap address or a broker heard of.
     pub(crate) async fn any(&self) -> Result<Connection, Error> {
-        let known = self.0.known.lock().unwrap().clone();
-        let mut addresses: Vec<&Address> = known.iter().chain(&self.0.config.bootstrap).collect();
-        addresses.sort_by_key(|address| !self.is_open(address));
-        let mut reasons = Vec::new();
-        for (i, address) in addresses.iter().enumerate() {
-            if addresses[..i].contains(address) {
-                continue;
-            }
-            match self.at(address).await {
-                Ok(connection) => return Ok(connection),
-                Err(Error::Unreachable { address, reason }) => reasons.push((address, reason)),
-                Err(error) => reasons.push((address.to_string(), error.to_string())),
-            }
+        let mut addresses = self.0.config.bootstrap.clone();
+        addresses.extend(self.0.known.lock().unwrap().iter().filter(|known| !self.0.config.bootstrap.contains(known)).cloned());
+        if let Some(open) = addresses.iter().find_map(|address| self.open_at(address)) {
+            return Ok(open);
         }
-        let address = reasons.iter().map(|(address, _)| address.as_str()).collect::<Vec<_>>().join(",");
-        let reason = reasons.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>().join("; ");
-        Err(Error::Unreachable { address, reason })
+        let attempts = addresses.into_iter().map(|address| {
+            let client = self.clone();
+            async move { client.at(&address).await }
+        });
+        transport::first(attempts.peekable()).await.map_err(none_reachable)
     }
 
     async fn at(&self, address: &Address) -> Result<Connection, Error> {
@@ -105,15 +100,42 @@ impl Client {
         timeout(limit, shared).await.unwrap_or_else(|_| Err(too_long()))
     }
 
-    fn is_open(&self, address: &Address) -> bool {
-        let slot = self.0.slots.lock().unwrap().get(address).cloned();
-        slot.is_some_and(|slot| slot.try_lock().is_ok_and(|slot| slot.as_ref().is_some_and(|open| !open.is_closed())))
+    fn open_at(&self, address: &Address) -> Option<Connection> {
+        let slot = self.0.slots.lock().unwrap().get(address).cloned()?;
+        let connection = slot.try_lock().ok()?.clone();
+        connection.filter(|connection| !connection.is_closed())
     }
+}
+
+/// A broker that can't be reached where it says it is: often the fault is in what it says.
+fn advertised(broker: &Broker, error: Error) -> Error {
+    match error {
+        Error::Unreachable { address, reason } => Error::Unreachable {
+            address,
+            reason: format!("{reason} (the address is the one that broker {} advertises)", broker.id),
+        },
+        other => other,
+    }
+}
+
+/// One error for why no broker answers.
+fn none_reachable(mut errors: Vec<Error>) -> Error {
+    if errors.len() == 1 {
+        return errors.remove(0);
+    }
+    let (addresses, reasons): (Vec<_>, Vec<_>) = errors
+        .into_iter()
+        .map(|error| match error {
+            Error::Unreachable { address, reason } => (address.clone(), format!("{address}: {reason}")),
+            other => ("a broker".to_string(), other.to_string()),
+        })
+        .unzip();
+    Error::Unreachable { address: addresses.join(","), reason: reasons.join("; ") }
 }
 
 /// The patience for what fails because a leader, coordinator or controller has moved or is just coming: a bounded number of tries.
 ///
-/// A broker that stays silent is not asked again: the caller has waited for it long enough.
+/// A broker that is away or stays silent is not asked again: the caller has waited long enough, and knows whether to wait longer.
 pub(crate) struct Patience {
     left: u32,
     pause: Duration,
@@ -126,7 +148,8 @@ impl Patience {
 
     /// Waits until it is time to try again; gives the error back if that isn't worth it.
     pub async fn after(&mut self, error: Error) -> Result<(), Error> {
-        if self.left == 0 || !error.is_retriable() || matches!(error, Error::TimedOut { .. }) {
+        let passing = matches!(error, Error::Kafka { .. } | Error::Closed { .. }) && error.is_retriable();
+        if self.left == 0 || !passing {
             return Err(error);
         }
         tracing::debug!(%error, "asking again");
@@ -136,3 +159,6 @@ impl Patience {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

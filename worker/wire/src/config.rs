@@ -28,6 +28,11 @@ impl Config {
             request_timeout: Duration::from_secs(30),
         })
     }
+
+    /// The request timeout as requests carry it.
+    pub(crate) fn request_timeout_millis(&self) -> i32 {
+        self.request_timeout.as_millis().try_into().unwrap_or(i32::MAX)
+    }
 }
 
 /// Host and port of a broker; the host is a name or an IP address (IPv6 without brackets).

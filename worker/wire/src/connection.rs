@@ -44,6 +44,7 @@ impl Connection {
             Self::negotiate(Line::start(stream, address, config)).await
         };
         match timeout(config.connect_timeout, connect).await {
+            Ok(Err(Error::Closed { reason, .. })) => Err(unreachable(reason)),
             Ok(result) => result,
             Err(_) => Err(unreachable(format!("no answer within {:?}", config.connect_timeout))),
         }
@@ -156,17 +157,17 @@ impl Drop for Line {
 }
 
 /// Writes and reads until one of the two can't go on.
-async fn work(stream: impl AsyncRead + AsyncWrite, outgoing: mpsc::Receiver<Bytes>, end: CloseAtEnd) {
+async fn work(stream: impl AsyncRead + AsyncWrite, mut outgoing: mpsc::Receiver<Bytes>, end: CloseAtEnd) {
     let (reader, writer) = tokio::io::split(stream);
     let reason = tokio::select! {
         biased;
         reason = receive(BufReader::new(reader), &end.0) => reason,
-        reason = send(writer, outgoing) => reason,
+        reason = send(writer, &mut outgoing) => reason,
     };
     end.0.close(reason);
 }
 
-async fn send(mut writer: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<Bytes>) -> String {
+async fn send(mut writer: impl AsyncWrite + Unpin, outgoing: &mut mpsc::Receiver<Bytes>) -> String {
     while let Some(frame) = outgoing.recv().await {
         if let Err(error) = writer.write_all(&frame).await {
             return error.to_string();
@@ -178,10 +179,11 @@ async fn send(mut writer: impl AsyncWrite + Unpin, mut outgoing: mpsc::Receiver<
 async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Waiting) -> String {
     loop {
         match frame::read(&mut reader).await {
-            Ok((id, answer)) => match waiting.answer(id, answer) {
-                true => {}
-                false => return format!("it answered request {id}, which nobody made"),
-            },
+            Ok((id, answer)) => {
+                if !waiting.answer(id, answer) {
+                    return format!("it answered request {id}, which nobody made");
+                }
+            }
             Err(reason) => return reason,
         }
     }
@@ -236,7 +238,7 @@ impl Waiting {
 
     fn reason(&self) -> String {
         match &*self.0.lock().unwrap() {
-            State::Open { .. } => "the request was given up".to_string(),
+            State::Open { .. } => "it is being closed".to_string(),
             State::Closed { reason } => reason.clone(),
         }
     }
@@ -250,3 +252,6 @@ impl Drop for CloseAtEnd {
         self.0.close("its task has ended".to_string());
     }
 }
+
+#[cfg(test)]
+mod tests;

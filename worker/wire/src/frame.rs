@@ -2,7 +2,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
-use kafka_protocol::protocol::{Decodable, StrBytes};
+use kafka_protocol::protocol::{Decodable, HeaderVersion, StrBytes};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::Error;
@@ -68,8 +68,10 @@ pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<(i32, By
 }
 
 /// The body of a response that [`read`] returned.
+///
+/// The codec believes the lengths of arrays before it has read them. Only a broker that keeps to framing and numbers, and answers in
+/// another version than asked, could make it reserve too much.
 pub(crate) fn decode<R: Request>(mut bytes: Bytes, version: i16) -> Result<R::Response, Error> {
-    use kafka_protocol::protocol::HeaderVersion;
     let cant = |why: &dyn std::fmt::Display| {
         Error::Protocol(format!("the answer to {} version {version} can't be decoded: {why}", R::NAME))
     };

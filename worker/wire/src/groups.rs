@@ -5,6 +5,7 @@ use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::{DescribeGroupsRequest, FindCoordinatorRequest, GroupId};
 
 use crate::client::{Client, Patience};
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::metadata::Broker;
 use crate::request::Request;
@@ -39,10 +40,16 @@ pub struct GroupMember {
 }
 
 impl Client {
-    /// The broker that coordinates a group. Asks once: that there is none yet is an answer.
+    /// The broker that coordinates a group. That there is none yet is an answer, which is not waited away.
     pub async fn coordinator(&self, group: &str) -> Result<Broker, Error> {
+        match self.coordinator_at(self.any().await?, group).await {
+            Err(Error::Closed { .. }) => self.coordinator_at(self.any().await?, group).await,
+            found => found,
+        }
+    }
+
+    async fn coordinator_at(&self, connection: Connection, group: &str) -> Result<Broker, Error> {
         let about = format!("group `{group}`");
-        let connection = self.any().await?;
         let listed = connection.version_of::<FindCoordinatorRequest>().is_some_and(|version| version >= LISTED);
         let request = match listed {
             true => FindCoordinatorRequest::default().with_coordinator_keys(vec![text(group)]),

@@ -17,6 +17,10 @@ mod request;
 mod transport;
 mod versions;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod on_kafka;
 
 pub use admin::{ConfigEntry, CreatedTopic, NewTopic};
 pub use client::Client;

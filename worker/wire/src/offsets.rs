@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and what groups have committed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -47,14 +47,14 @@ impl Client {
     }
 
     async fn list_missing<'a>(&self, wanted: &[(&'a str, i32)], at: At, found: &mut Found<'a>) -> Result<(), Error> {
-        let missing: Vec<_> = wanted.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
+        let missing: BTreeSet<_> = wanted.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         for (leader, partitions) in self.by_leader(&missing).await? {
             self.list_offsets_of(&leader, &partitions, at, found).await?;
         }
         Ok(())
     }
 
-    async fn by_leader<'a>(&self, partitions: &[(&'a str, i32)]) -> Result<Vec<(Broker, Vec<(&'a str, i32)>)>, Error> {
+    async fn by_leader<'a>(&self, partitions: &BTreeSet<(&'a str, i32)>) -> Result<Vec<(Broker, Vec<(&'a str, i32)>)>, Error> {
         let mut topics: Vec<String> = partitions.iter().map(|(topic, _)| topic.to_string()).collect();
         topics.sort();
         topics.dedup();
@@ -90,7 +90,7 @@ impl Client {
         });
         let request = ListOffsetsRequest::default()
             .with_replica_id(BrokerId(-1))
-            .with_timeout_ms(self.config().request_timeout.as_millis() as i32)
+            .with_timeout_ms(self.config().request_timeout_millis())
             .with_topics(topics.collect());
         let response = self.to(leader).await?.call(request).await?;
         let mut result = Ok(());
@@ -198,3 +198,6 @@ fn committed(group: &str, response: OffsetFetchResponse) -> Result<Committed, Er
     }
     Ok(offsets)
 }
+
+#[cfg(test)]
+mod tests;
