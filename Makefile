@@ -22,7 +22,7 @@ kafka-down:
 	@scripts/kafka.sh down
 
 kafka-status:
-	@scripts/kafka.sh status || true
+	@scripts/kafka.sh status || [ $$? = 3 ]
 
 test:
 	@scripts/setup.sh test
