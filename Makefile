@@ -19,12 +19,10 @@ kafka:
 	@scripts/kafka.sh up
 
 kafka-down:
-	@scripts/setup.sh kafka
 	@scripts/kafka.sh down
 
 kafka-status:
-	@scripts/setup.sh kafka
-	@scripts/kafka.sh status
+	@scripts/kafka.sh status || [ $$? = 3 ]
 
 test:
 	@scripts/setup.sh test

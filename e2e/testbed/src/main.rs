@@ -35,7 +35,7 @@ fn run(arguments: &[String]) -> std::io::Result<ExitCode> {
             }
         },
         ["tool", class, ref arguments @ ..] => {
-            let status = faust_testbed::shared().tool_command(class, arguments)?.status()?;
+            let status = faust_testbed::find()?.tool_command(class, arguments)?.status()?;
             return Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));
         }
         ["help" | "--help" | "-h"] => print!("{USAGE}"),

@@ -28,7 +28,7 @@ pub enum State {
     Down,
 }
 
-/// The running shared broker. Tests on it use [`unique`](crate::unique) names.
+/// The running shared broker, for tests. They use [`unique`](crate::unique) names.
 ///
 /// # Panics
 ///
@@ -36,10 +36,24 @@ pub enum State {
 pub fn shared() -> &'static Broker {
     static SHARED: OnceLock<Broker> = OnceLock::new();
     SHARED.get_or_init(|| {
-        let broker = find_shared().unwrap_or_else(|problem| panic!("{problem}"));
+        let broker = find().unwrap_or_else(|problem| panic!("{problem}"));
         print_log_on_panic(&broker);
         broker
     })
+}
+
+/// The running shared broker, or an error that says how to get one.
+pub fn find() -> io::Result<Broker> {
+    let folder = folder()?;
+    if let Ok(bootstrap) = std::env::var(ADDRESS) {
+        return Ok(Broker { bootstrap, log: log(&folder) });
+    }
+    match look(&folder)? {
+        State::Up { broker, .. } => Ok(broker),
+        State::Down => {
+            Err(io::Error::other("no Kafka runs here: start one with `make kafka`, or run the tests with `make test-kafka`"))
+        }
+    }
 }
 
 /// Starts the shared broker, if none runs.
@@ -89,18 +103,6 @@ pub fn down() -> io::Result<()> {
 /// Whether the shared broker runs, and where.
 pub fn status() -> io::Result<State> {
     look(&folder()?)
-}
-
-fn find_shared() -> Result<Broker, String> {
-    if let Ok(bootstrap) = std::env::var(ADDRESS) {
-        let log = folder().map(|folder| log(&folder)).map_err(|e| e.to_string())?;
-        return Ok(Broker { bootstrap, log });
-    }
-    match status() {
-        Ok(State::Up { broker, .. }) => Ok(broker),
-        Ok(State::Down) => Err("no Kafka runs for this test: start one with `make kafka`, or run `make test-kafka`".to_owned()),
-        Err(e) => Err(format!("the shared Kafka can't be looked for: {e}")),
-    }
 }
 
 fn print_log_on_panic(broker: &Broker) {
