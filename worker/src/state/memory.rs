@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 
-use super::{Position, StateStore, StoreError};
+use super::{KeyValue, Position, StateStore, StoreError};
 use crate::log::Row;
 
 #[derive(Default)]
@@ -36,7 +36,7 @@ impl StateStore for MemoryStore {
         Ok(self.0.read().unwrap().position)
     }
 
-    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
         let inner = self.0.read().unwrap();
         let rows = inner.rows.range(from.to_vec()..).take(limit);
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())

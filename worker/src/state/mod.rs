@@ -36,12 +36,15 @@ pub(crate) trait StateStore: Send + Sync {
     /// Where the store is in its changelog; none in a new one.
     fn position(&self) -> Result<Option<Position>, StoreError>;
 
-    /// All rows from `from` on, in key order, up to `limit`: (key, value).
-    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    /// All rows from `from` on, in key order, up to `limit`.
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError>;
 
     /// Makes what was applied survive `kill -9`.
     fn flush(&self) -> Result<(), StoreError>;
 }
+
+/// A row as a scan yields it.
+pub(crate) type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// A position in a changelog, and which changelog that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, LogLevel, Options, ReadOptions};
 use rocksdb::{ErrorKind, WriteBatch, WriteBufferManager, WriteOptions};
 
-use super::{Position, StateStore, StoreError, flush, position};
+use super::{KeyValue, Position, StateStore, StoreError, flush, position};
 use crate::log::Row;
 
 const POSITION: [u8; 1] = [0];
@@ -104,7 +104,7 @@ impl StateStore for RocksStore {
         self.db.get(POSITION).map_err(failed)?.map(|bytes| position::decode(&bytes)).transpose()
     }
 
-    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(BEHIND_ROWS);
         // A scan of a whole table must not push out what tasks read.

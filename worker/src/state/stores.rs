@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 #[cfg(feature = "rocksdb")]
 use super::disk::Disk;
 use super::memory::MemoryStore;
-use super::{Place, Position, SharedStore, StateStore, StoreError, StoreId, WipeReason};
+use super::{KeyValue, Place, Position, SharedStore, StateStore, StoreError, StoreId, WipeReason};
 use crate::log::Row;
 
 /// The stores of one worker and their place. The place is given up when this and every store of it are dropped.
@@ -157,7 +157,7 @@ impl StateStore for Hold {
         self.store(&self.slot())?.position()
     }
 
-    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, from: &[u8], limit: usize) -> Result<Vec<KeyValue>, StoreError> {
         self.store(&self.slot())?.scan(from, limit)
     }
 

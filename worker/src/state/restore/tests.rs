@@ -12,8 +12,8 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::log::{Bounds, BoxFuture, NewTopic, Producer, Record, Row, Stored, TopicFacts, TopicId, Wake};
-use crate::state::WipeReason;
 use crate::state::conformance::row;
+use crate::state::{KeyValue, WipeReason};
 
 /// A changelog partition that tests compact, cut and make anew. Readers see it up to `visible`.
 #[derive(Clone, Default)]
@@ -87,7 +87,7 @@ impl Changelog {
     }
 
     /// The table that the whole changelog stands for.
-    fn table(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn table(&self) -> Vec<KeyValue> {
         let mut table = BTreeMap::new();
         for row in self.0.lock().unwrap().records.values() {
             match &row.value {
@@ -176,7 +176,7 @@ impl Crashing {
         *self.0.lock().unwrap() = vec![Image { flushed: true, ..Image::default() }];
     }
 
-    fn rows(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn rows(&self) -> Vec<KeyValue> {
         self.last().rows.into_iter().collect()
     }
 
@@ -204,7 +204,7 @@ impl StateStore for Crashing {
     fn position(&self) -> Result<Option<Position>, StoreError> {
         Ok(self.last().position)
     }
-    fn scan(&self, _: &[u8], _: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, _: &[u8], _: usize) -> Result<Vec<KeyValue>, StoreError> {
         Ok(self.rows())
     }
     fn flush(&self) -> Result<(), StoreError> {
@@ -417,5 +417,31 @@ fn a_throttled_replay_puts_into_the_store_what_it_took_and_waits() {
             assert!(futures::poll!(replay.as_mut()).is_pending());
         }
         assert_eq!(store.position().unwrap().unwrap().next_offset, POLL as i64, "the rest is due in hours");
+    });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_store_on_disk_is_restored_closed_and_up_to_date_when_it_is_opened_again() {
+    use crate::state::{Place, Stores};
+
+    let datadir = tempfile::TempDir::new().unwrap();
+    let open = || Stores::open(&Place::Disk(datadir.path().to_path_buf())).unwrap();
+    run(async {
+        let log = Changelog::new();
+        for n in 0..10_000 {
+            log.append(row(format!("{}", n * n % 1_009), (n % 7 != 0).then_some("x")));
+        }
+        log.show(i64::MAX);
+        let stores = open();
+        let store = stores.store("counts", 0).unwrap().store;
+        let Restore::Replay(span) = plan(&log, &*store) else { panic!("the store is new") };
+        let limits = Limits { batch_records: 700, ..Limits::default() };
+        replay(&Rt::threads(), &log, &changelog(), &store, span, &limits, &Progress::default()).await.unwrap();
+        drop((store, stores));
+
+        let store = open().store("counts", 0).unwrap().store;
+        assert_eq!(plan(&log, &*store), Restore::UpToDate);
+        assert_eq!(store.scan(b"", usize::MAX).unwrap(), log.table());
     });
 }
