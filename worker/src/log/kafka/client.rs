@@ -4,7 +4,7 @@
 //! blocks for a while: so nobody else ever waits for that.
 
 use std::collections::BTreeMap;
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -57,8 +57,12 @@ impl Client {
             Kind::Consumer => (RDKafkaType::RD_KAFKA_CONSUMER, ffi::RD_KAFKA_EVENT_ERROR),
             Kind::Producer => (RDKafkaType::RD_KAFKA_PRODUCER, ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_DR),
         };
-        // SAFETY: the configuration is valid and not in use yet.
-        unsafe { ffi::rd_kafka_conf_set_events(native.ptr(), events) };
+        // SAFETY: the configuration is valid and not in use yet. The log callback is for what librdkafka doesn't hand to our thread
+        // (while it closes), and writes to stderr otherwise.
+        unsafe {
+            ffi::rd_kafka_conf_set_events(native.ptr(), events);
+            ffi::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_directly));
+        }
         let native = rdkafka::client::Client::new(&config, native, kind_of, DefaultClientContext)?;
         if kind == Kind::Consumer {
             // SAFETY: the client is a consumer with a group id; from here on its one main queue has errors and stray records alike.
@@ -129,7 +133,9 @@ impl Client {
                 }
             }
             // Partitions are split before they are assigned, so records have no way to come here.
-            ffi::RD_KAFKA_EVENT_FETCH => tracing::error!("{}: records came outside of their partition's queue and are lost", self.name),
+            ffi::RD_KAFKA_EVENT_FETCH => {
+                tracing::error!("{}: records came outside of their partition's queue and are lost", self.name)
+            }
             other => tracing::debug!("{}: unexpected event {other}", self.name),
         }
     }
@@ -215,17 +221,10 @@ impl Event {
     fn log(&self, client: &str) {
         let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
         // SAFETY: the event lives; facility and line are lent by it and copied.
-        let (facility, line) = unsafe {
-            if ffi::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut line, &mut level) != 0 {
-                return;
+        unsafe {
+            if ffi::rd_kafka_event_log(self.0.as_ptr(), &mut facility, &mut line, &mut level) == 0 {
+                log(client, level, &text(facility), &text(line));
             }
-            (text(facility), text(line))
-        };
-        match level {
-            ..=3 => tracing::error!(target: "librdkafka", "{client}: {facility} {line}"),
-            4 => tracing::warn!(target: "librdkafka", "{client}: {facility} {line}"),
-            5..=6 => tracing::info!(target: "librdkafka", "{client}: {facility} {line}"),
-            _ => tracing::debug!(target: "librdkafka", "{client}: {facility} {line}"),
         }
     }
 }
@@ -234,5 +233,20 @@ impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: the event is ours.
         unsafe { ffi::rd_kafka_event_destroy(self.0.as_ptr()) }
+    }
+}
+
+unsafe extern "C" fn log_directly(client: *const ffi::rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
+    // SAFETY: librdkafka lends all of them for the call.
+    unsafe { log(&text(ffi::rd_kafka_name(client)), level, &text(facility), &text(line)) }
+}
+
+/// `level` is syslog's.
+fn log(client: &str, level: c_int, facility: &str, line: &str) {
+    match level {
+        ..=3 => tracing::error!(target: "librdkafka", "{client}: {facility} {line}"),
+        4 => tracing::warn!(target: "librdkafka", "{client}: {facility} {line}"),
+        5..=6 => tracing::info!(target: "librdkafka", "{client}: {facility} {line}"),
+        _ => tracing::debug!(target: "librdkafka", "{client}: {facility} {line}"),
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct KafkaFetch {
 
 impl KafkaFetch {
     pub fn start(client: &Arc<Client>, partition: &TopicPartition, start: i64) -> Result<Self, LogError> {
+        if start < 0 {
+            return Err(LogError::OutOfRange { partition: partition.clone(), offset: start });
+        }
         let queue = split(client, partition).ok_or_else(|| LogError::UnknownTopic(partition.to_string()))?;
         discard(&queue);
         let list = list(partition, Offset::Offset(start));

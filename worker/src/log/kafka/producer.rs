@@ -29,7 +29,8 @@ impl KafkaProducer {
         if let Some(topic) = self.topics.read().unwrap().get(name) {
             return Ok(use_it(topic.0.as_ptr()));
         }
-        let topic = Topic::new(&self.client, name).ok_or_else(|| ProduceError::Failed(format!("`{name}` can't be a topic's name")))?;
+        let topic =
+            Topic::new(&self.client, name).ok_or_else(|| ProduceError::Failed(format!("`{name}` can't be a topic's name")))?;
         Ok(use_it(self.topics.write().unwrap().entry(name.to_string()).or_insert(topic).0.as_ptr()))
     }
 

@@ -49,8 +49,12 @@ impl KafkaSettings {
 
     pub(super) fn producer(&self) -> Properties {
         let timeout = self.message_timeout.as_millis().to_string();
-        let defaults =
-            [("linger.ms", "5"), ("batch.size", "1000000"), ("batch.num.messages", "100000"), ("queue.buffering.max.messages", "1000000")];
+        let defaults = [
+            ("linger.ms", "5"),
+            ("batch.size", "1000000"),
+            ("batch.num.messages", "100000"),
+            ("queue.buffering.max.messages", "1000000"),
+        ];
         let ours = [
             ("enable.idempotence", "true"),
             ("acks", "all"),

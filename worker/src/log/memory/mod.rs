@@ -4,7 +4,9 @@
 //! last record of each key, any other one its last [`RETAINED`] records and what its readers have not read yet.
 
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -186,7 +188,12 @@ impl Partition {
             state.retain();
         }
         if state.end > before {
-            state.readers.iter().filter(|reader| reader.position == before).filter_map(|reader| reader.wake.as_ref()).for_each(|wake| wake());
+            state
+                .readers
+                .iter()
+                .filter(|reader| reader.position == before)
+                .filter_map(|reader| reader.wake.as_ref())
+                .for_each(|wake| wake());
         }
         state.end - 1
     }
