@@ -18,8 +18,9 @@ impl SettingsError {
     }
 
     pub(super) fn unparsable(setting: &Setting, given: &Given) -> Self {
-        let (name, text, origin, expected) = (setting.name, &given.text, given.origin.of(setting.name), setting.expected);
-        Self::new(name, format!("setting `{name}`: {text:?} ({origin}) is not understood; expected {expected}"))
+        let Setting { name, expected, .. } = setting;
+        let (text, origin) = (&given.text, given.origin.of(name));
+        Self::new(*name, format!("setting `{name}`: {text:?} ({origin}) is not understood; expected {expected}"))
     }
 
     /// The setting's name, as a flag has it but without the dashes. An unknown one stands as it was given.

@@ -23,7 +23,7 @@ impl Kind for Size {
     }
 
     fn show(bytes: &u64) -> String {
-        match UNITS.iter().find(|(_, scale)| bytes % scale == 0 && *bytes > 0) {
+        match UNITS.iter().find(|(_, scale)| *bytes > 0 && bytes.is_multiple_of(*scale)) {
             Some((unit, scale)) => format!("{}{unit}", bytes / scale),
             None => bytes.to_string(),
         }
