@@ -1,0 +1,65 @@
+//! Settings that parse but don't fit each other, or this build.
+
+use std::time::Duration;
+
+use super::error::SettingsError;
+use super::kind::{Broker, Store};
+use super::table::{Resolved, Setting};
+
+/// What was compiled in.
+#[derive(Clone, Copy)]
+pub(super) struct Features {
+    pub kafka: bool,
+    pub rocksdb: bool,
+}
+
+impl Features {
+    pub const COMPILED: Self = Self { kafka: cfg!(feature = "kafka"), rocksdb: cfg!(feature = "rocksdb") };
+}
+
+/// Kafka's protocol has timeouts in milliseconds of 32 bits.
+const LONGEST_IN_PROTOCOL: Duration = Duration::from_millis(i32::MAX as u64);
+
+pub(super) fn all(settings: &Resolved, features: Features) -> Result<(), SettingsError> {
+    features_are_compiled(settings, features)?;
+    let refuse = |setting: &str, why: &str| {
+        let (value, origin) = Setting::named(setting).shown(settings);
+        Err(SettingsError::new(setting, format!("setting `{setting}`: {value} ({}) {why}", origin.of(setting))))
+    };
+    if settings.session_timeout < Duration::from_millis(500) {
+        return refuse("session-timeout", "is too short: with less than 500ms a busy worker is taken for a dead one");
+    }
+    if settings.session_timeout > LONGEST_IN_PROTOCOL {
+        return refuse("session-timeout", "is longer than Kafka's protocol can say: at most 596h");
+    }
+    if settings.rebalance_timeout > LONGEST_IN_PROTOCOL {
+        return refuse("rebalance-timeout", "is longer than Kafka's protocol can say: at most 596h");
+    }
+    if settings.revoke_timeout >= settings.rebalance_timeout {
+        return refuse("revoke-timeout", "must be shorter than `rebalance-timeout`, or the group goes on without this worker");
+    }
+    if settings.commit_interval < Duration::from_millis(1) {
+        return refuse("commit-interval", "is too short: at least 1ms");
+    }
+    Ok(())
+}
+
+fn features_are_compiled(settings: &Resolved, features: Features) -> Result<(), SettingsError> {
+    if !features.kafka && settings.broker != Broker::Memory {
+        let (broker, origin) = Setting::named("broker").shown(settings);
+        let sentence = format!(
+            "setting `broker`: {broker} ({}) needs Kafka, which this build lacks; build it with the cargo feature `kafka`, or say \
+             memory://",
+            origin.of("broker")
+        );
+        return Err(SettingsError::new("broker", sentence));
+    }
+    if !features.rocksdb && settings.store == Store::RocksDb {
+        let origin = settings.origins["store"].of("store");
+        let sentence = format!(
+            "setting `store`: rocksdb ({origin}) is not in this build; build it with the cargo feature `rocksdb`, or say memory"
+        );
+        return Err(SettingsError::new("store", sentence));
+    }
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The layers of settings – flag over environment over code over default – become one.
+
+use std::collections::BTreeMap;
+
+use super::check::{self, Features};
+use super::error::SettingsError;
+use super::nearest::nearest;
+use super::properties::{self, Properties};
+use super::table::{PASSTHROUGH, Resolved, Setting, TABLE, variable};
+use super::{Choice, Kind, Settings, Store};
+
+/// Where the value of a setting came from. A later one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Origin {
+    Default,
+    Code,
+    Environment,
+    Flag,
+}
+
+/// The text of a setting and its origin.
+pub(super) struct Given {
+    pub text: String,
+    pub origin: Origin,
+}
+
+/// Variables with these beginnings belong to tests and development.
+const NOT_SETTINGS: [&str; 2] = ["FAUST_TEST_", "FAUST_DEV_"];
+
+/// All settings of a worker. `flags` are names of settings with their texts; only `kafka` may repeat.
+pub(crate) fn resolve(
+    app_id: &str,
+    code: &Settings,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[(&'static str, String)],
+) -> Result<Resolved, SettingsError> {
+    resolve_for(Features::COMPILED, app_id, code, environment, flags)
+}
+
+pub(super) fn resolve_for(
+    features: Features,
+    app_id: &str,
+    code: &Settings,
+    environment: impl IntoIterator<Item = (String, String)>,
+    flags: &[(&'static str, String)],
+) -> Result<Resolved, SettingsError> {
+    let environment = our_variables(environment)?;
+    let given = |setting: &'static Setting| {
+        let flag = flags.iter().find(|(name, _)| *name == setting.name).map(|(_, text)| text);
+        let variable = environment.get(&setting.variable());
+        let in_code = code.texts.iter().find(|(name, _)| *name == setting.name).map(|(_, text)| text);
+        let layers = [(flag, Origin::Flag), (variable, Origin::Environment), (in_code, Origin::Code)];
+        match layers.into_iter().find_map(|(text, origin)| Some((text?, origin))) {
+            Some((text, origin)) => Given { text: text.clone(), origin },
+            None => Given { text: default(setting, app_id, features), origin: Origin::Default },
+        }
+    };
+    let resolved = Resolved::parse(given, client_properties(code, &environment, flags)?)?;
+    check::all(&resolved, features)?;
+    Ok(resolved)
+}
+
+impl Origin {
+    /// In a sentence: `flag --web-port`.
+    pub fn of(self, setting: &str) -> String {
+        match self {
+            Self::Default => "the default".into(),
+            Self::Code => "given in code".into(),
+            Self::Environment => format!("environment variable {}", variable(setting)),
+            Self::Flag => format!("flag --{setting}"),
+        }
+    }
+}
+
+fn default(setting: &Setting, app_id: &str, features: Features) -> String {
+    match setting.name {
+        "store" if !features.rocksdb => Choice::<Store>::show(&Store::Memory),
+        _ => setting.default.replace("<app-id>", app_id),
+    }
+}
+
+/// The environment's variables that are settings. One that only looks like it is refused: it would be ignored in silence.
+fn our_variables(environment: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap<String, String>, SettingsError> {
+    let known: Vec<String> = TABLE.iter().map(Setting::variable).chain([PASSTHROUGH.variable()]).collect();
+    let mut ours = BTreeMap::new();
+    for (name, text) in environment {
+        let foreign = !name.starts_with("FAUST_") || NOT_SETTINGS.iter().any(|prefix| name.starts_with(prefix));
+        if foreign || is_service_link(&name, &text) {
+            continue;
+        }
+        if !known.contains(&name) {
+            let near = nearest(&name, known.iter().map(String::as_str)).unwrap_or_default();
+            let sentence =
+                format!("environment variable {name} is no setting; the nearest is {near}, and `worker --help` lists all");
+            return Err(SettingsError::new(name, sentence));
+        }
+        ours.insert(name, text);
+    }
+    Ok(ours)
+}
+
+/// Kubernetes tells every pod about a service `faust-web` by `FAUST_WEB_SERVICE_HOST`, `FAUST_WEB_PORT=tcp://…` and more. They are
+/// no settings, and whoever named a service so meant none.
+fn is_service_link(name: &str, text: &str) -> bool {
+    let port_of_protocol = ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| {
+        let name = ["_PROTO", "_PORT", "_ADDR"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        name.strip_suffix(protocol).is_some_and(|rest| rest.contains("_PORT_"))
+    });
+    let url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
+    name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || port_of_protocol || (name.ends_with("_PORT") && url)
+}
+
+/// Layered by property, so that a flag replaces one and leaves the others.
+fn client_properties(
+    code: &Settings,
+    environment: &BTreeMap<String, String>,
+    flags: &[(&'static str, String)],
+) -> Result<Properties, SettingsError> {
+    let lines = environment.get(&PASSTHROUGH.variable()).map_or("", String::as_str).lines();
+    let in_environment = lines.filter(|line| !line.trim().is_empty()).map(|line| property(line, Origin::Environment));
+    let in_flags = flags.iter().filter(|(name, _)| *name == PASSTHROUGH.name).map(|(_, text)| property(text, Origin::Flag));
+    let mut all = code.properties.clone();
+    for property in in_environment.chain(in_flags) {
+        all.extend([property?]);
+    }
+    for (key, _) in all.iter() {
+        if let Some(instead) = properties::reserved(key) {
+            let sentence = format!("setting `kafka`: the client's property `{key}` can't be set: {instead}");
+            return Err(SettingsError::new(PASSTHROUGH.name, sentence));
+        }
+    }
+    Ok(all)
+}
+
+fn property(text: &str, origin: Origin) -> Result<(String, String), SettingsError> {
+    properties::parse(text).ok_or_else(|| {
+        let origin = origin.of(PASSTHROUGH.name);
+        // What isn't key=value could still hold a password.
+        let shown = if properties::is_secret(text) { "a text that is not shown".into() } else { format!("{text:?}") };
+        let sentence = format!("setting `kafka`: {shown} ({origin}) is not understood; expected key=value such as linger.ms=20");
+        SettingsError::new(PASSTHROUGH.name, sentence)
+    })
+}

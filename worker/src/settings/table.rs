@@ -1,0 +1,160 @@
+//! The table of settings: name, type, default and meaning, once, for flags, environment, help, reference and the engine's struct.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::SettingsError;
+use super::kind::{Address, Broker, Brokers, Choice, Count, Folder, Kind, Level, LogLevel, OnDecodeError, Port, Rate, Span, Store};
+use super::properties::Properties;
+use super::resolve::{Given, Origin};
+use super::size::Size;
+
+/// A row of the table.
+pub(crate) struct Setting {
+    /// As a flag, without the dashes.
+    pub name: &'static str,
+    /// What stands for the value in `--help`.
+    pub placeholder: &'static str,
+    /// What a value must be, to go on after "expected".
+    pub expected: &'static str,
+    /// `<app-id>` stands for the app's id.
+    pub default: &'static str,
+    pub help: &'static str,
+    show: fn(&Resolved) -> String,
+}
+
+macro_rules! settings {
+    ($($name:literal $field:ident: $kind:ty => $value:ty = $default:literal, $help:literal;)*) => {
+        /// All settings with their values, for the engine to read.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Resolved {
+            $(#[doc = $help] pub $field: $value,)*
+            /// Properties handed to the Kafka client.
+            pub kafka: Properties,
+            pub(super) origins: BTreeMap<&'static str, Origin>,
+        }
+
+        impl Resolved {
+            /// Parses the text that won for each setting.
+            pub(super) fn parse(given: impl Fn(&'static Setting) -> Given, kafka: Properties) -> Result<Self, SettingsError> {
+                let mut origins = BTreeMap::new();
+                Ok(Self {
+                    $($field: {
+                        let setting = Setting::named($name);
+                        let given = given(setting);
+                        origins.insert($name, given.origin);
+                        <$kind>::parse(&given.text).ok_or_else(|| SettingsError::unparsable(setting, &given))?
+                    },)*
+                    kafka,
+                    origins,
+                })
+            }
+        }
+
+        pub(crate) static TABLE: &[Setting] = &[
+            $(Setting {
+                name: $name,
+                placeholder: <$kind>::PLACEHOLDER,
+                expected: <$kind>::EXPECTED,
+                default: $default,
+                help: $help,
+                show: |resolved| <$kind>::show(&resolved.$field),
+            },)*
+        ];
+    };
+}
+
+settings! {
+    "broker" broker: Brokers => Broker = "localhost:9092",
+        "The brokers to start from; `memory://` is a log inside of the process, for trying out and for tests";
+    "store" store: Choice<Store> => Store = "rocksdb",
+        "Where tables are kept: on disk, or in memory (the default of a build without RocksDB)";
+    "datadir" datadir: Folder => PathBuf = "./<app-id>-data",
+        "The folder of the tables on disk; it belongs to one worker and should outlive the process";
+    "web-host" web_host: Address => IpAddr = "127.0.0.1",
+        "The address that the HTTP server listens on; 0.0.0.0 is every one";
+    "web-port" web_port: Port => u16 = "6066",
+        "The port of the HTTP server; 0 takes any free one, which is logged and written to `<datadir>/web-port`";
+    "log-level" log_level: Level => LogLevel = "info",
+        "What is logged, also per target: `warn,faust=debug`";
+    "commit-interval" commit_interval: Span => Duration = "1s",
+        "How often what was processed is committed";
+    "session-timeout" session_timeout: Span => Duration = "45s",
+        "How long the group waits for a silent worker before others take over its partitions; heartbeats go every third of it, or \
+         every 3s if that is less";
+    "rebalance-timeout" rebalance_timeout: Span => Duration = "1m",
+        "How long the group waits for its workers when partitions are shared out anew";
+    "revoke-timeout" revoke_timeout: Span => Duration = "10s",
+        "How long a partition that goes to another worker may finish what it has in hand";
+    "shutdown-timeout" shutdown_timeout: Span => Duration = "1m",
+        "How long a stopping worker may finish and commit what it has in hand";
+    "event-timeout" event_timeout: Span => Duration = "5m",
+        "How long one event may take before the worker names it as stuck";
+    "on-decode-error" on_decode_error: Choice<OnDecodeError> => OnDecodeError = "pause",
+        "What a record that doesn't decode does: its partition stops and the rest goes on, or it is skipped and counted, or the \
+         worker fails";
+    "fetch-memory" fetch_memory: Size => u64 = "256MiB",
+        "Memory for records that are fetched ahead, over all partitions";
+    "cache-memory" cache_memory: Size => u64 = "64MiB",
+        "Memory for rows of tables";
+    "flush-records" flush_records: Count => u64 = "100000",
+        "After how many changelog records a store is flushed to disk; a killed worker replays about as many";
+    "flush-interval" flush_interval: Span => Duration = "30s",
+        "After how long a changed store is flushed to disk";
+    "restore-rate" restore_rate: Rate => Option<u64> = "unlimited",
+        "Bytes per second that restoring tables reads at most";
+}
+
+/// The one setting that may be given more than once and isn't a field of its own.
+pub(crate) const PASSTHROUGH: Passthrough = Passthrough {
+    name: "kafka",
+    placeholder: "key=value",
+    help: "A property of the Kafka client (librdkafka) by its own name; may be repeated. The environment variable takes one per line",
+};
+
+pub(crate) struct Passthrough {
+    pub name: &'static str,
+    pub placeholder: &'static str,
+    pub help: &'static str,
+}
+
+impl Setting {
+    pub(super) fn named(name: &str) -> &'static Self {
+        TABLE.iter().find(|setting| setting.name == name).expect("a setting of the table")
+    }
+
+    /// The environment variable of the setting.
+    pub fn variable(&self) -> String {
+        variable(self.name)
+    }
+
+    /// The value as one would write it, and where it came from.
+    pub fn shown(&self, resolved: &Resolved) -> (String, Origin) {
+        ((self.show)(resolved), resolved.origins[self.name])
+    }
+}
+
+impl Passthrough {
+    pub fn variable(&self) -> String {
+        variable(self.name)
+    }
+}
+
+/// The environment variable of a setting.
+pub(super) fn variable(name: &str) -> String {
+    format!("FAUST_{}", name.replace('-', "_").to_uppercase())
+}
+
+impl Resolved {
+    /// How often the group hears of this worker while nothing is going on.
+    pub fn heartbeat_interval(&self) -> Duration {
+        Duration::from_secs(3).min(self.session_timeout / 3)
+    }
+
+    /// How long the client tries to deliver a record. A third of the session, or a worker that was thought dead could still write.
+    pub fn message_timeout(&self) -> Duration {
+        self.session_timeout / 3
+    }
+}
