@@ -10,6 +10,15 @@ use crate::log::BoxFuture;
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
+pub(crate) mod assignor;
+mod events;
+pub(crate) mod protocol;
+mod single;
+pub(crate) mod topology_hash;
+pub(crate) mod userdata;
+
+pub(crate) use single::{Offsets, SingleGroup};
+
 /// One member of the group, from join to leave.
 ///
 /// The conversation: [`next`](Membership::next) yields an assignment; the worker starts what is new in it, drains and commits what is

@@ -1,0 +1,548 @@
+//! One member of a group in Kafka's classic protocol, as a pure state machine: what happened goes in, what is to be done comes out.
+//!
+//! ```text
+//!          connected            joined            synced
+//!   Join ────────────▶ (asked) ────────▶ Sync ───────────▶ Stable
+//!    ▲                                    │                  │
+//!    └── rebalance, released, lost ◀──────┴──────────────────┘
+//! ```
+//!
+//! Rebalances are cooperative (KIP-429): the member keeps what it has in hand while it joins, and what an assignment takes away stays
+//! its own until it is released. The link to the coordinator comes and goes beside all this; it takes no membership with it. Only the
+//! coordinator ends that, or a session's length without any answer from it.
+
+use super::GroupEvent;
+use super::assignor::{self, Member};
+use super::topology_hash::TopologyHash;
+use super::userdata::{Assignment, Subscription};
+use crate::time::TopicPartition;
+use crate::topology::{CoPartitioned, Groups, TaskId};
+
+mod exchange;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub(crate) use exchange::{Action, Input, Joined, Peer, Rejected, Sender};
+pub(crate) use verdict::Verdict;
+
+const HEARTBEAT_AT_MOST: u64 = 3_000;
+/// While tasks wait for their old owners they are processed by nobody, so the next rebalance must not wait for a heartbeat.
+const HEARTBEAT_WHILE_MORE_COMES: u64 = 250;
+const EXPIRED: &str = "the coordinator doesn't know this member any more: its session expired";
+const LEFT_BEHIND: &str = "the group went on without this member";
+const BACK_OFF: u64 = 100;
+const BACK_OFF_AT_MOST: u64 = 5_000;
+
+/// What the member is, fixed for its life.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub group_id: String,
+    pub groups: Groups,
+    /// Session timeout in milliseconds.
+    pub session: u64,
+    pub process: String,
+    pub endpoint: String,
+    pub zone: String,
+}
+
+/// The member.
+#[derive(Debug)]
+pub(crate) struct Protocol {
+    identity: Identity,
+    topology: TopologyHash,
+    link: Link,
+    step: Step,
+    /// Attempts since the coordinator last gave a good answer.
+    failures: u32,
+    /// As of the last answer to a JoinGroup; id and generation that requests carry.
+    me: Sender,
+    leader: bool,
+    held: Option<Held>,
+    /// Taken away and not yet released, with the assignment that took it.
+    pending: Vec<(TaskId, u64)>,
+    /// What the last JoinGroup said was in hand.
+    claimed: Vec<TaskId>,
+    nonce: u64,
+    seq: u64,
+    losses: u64,
+    rebalances: u64,
+    /// When the last request was sent whose answer renewed the session.
+    renewed: u64,
+    heartbeat: Heartbeat,
+    /// The last event says that the coordinator can't be reached.
+    unreachable: Option<String>,
+    actions: Vec<Action>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Down { until: u64 },
+    Connecting,
+    Up,
+}
+
+/// While the link is up, `Join`, `Sync` and `Leave` each mean that this request is out and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Join,
+    Sync,
+    Stable,
+    Leave,
+    Ended,
+}
+
+/// The last assignment.
+#[derive(Debug)]
+struct Held {
+    generation: i32,
+    assignment: Assignment,
+}
+
+#[derive(Debug, Default)]
+struct Heartbeat {
+    due: u64,
+    unanswered: bool,
+}
+
+impl Protocol {
+    /// A member that hasn't joined yet. Its first tick connects.
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            topology: TopologyHash::of(&identity.groups),
+            identity,
+            link: Link::Down { until: 0 },
+            step: Step::Join,
+            failures: 0,
+            me: Sender { member: String::new(), generation: -1 },
+            leader: false,
+            held: None,
+            pending: Vec::new(),
+            claimed: Vec::new(),
+            nonce: 0,
+            seq: 0,
+            losses: 0,
+            rebalances: 0,
+            renewed: 0,
+            heartbeat: Heartbeat::default(),
+            unreachable: None,
+            actions: Vec::new(),
+        }
+    }
+
+    pub fn step(&mut self, now: u64, input: Input) -> Vec<Action> {
+        if self.step != Step::Ended {
+            self.take(now, input);
+            self.tick(now);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    pub fn deadline(&self) -> Option<u64> {
+        if self.step == Step::Ended {
+            return None;
+        }
+        let retry = match self.link {
+            Link::Down { until } => Some(until),
+            Link::Connecting | Link::Up => None,
+        };
+        let lost = (self.link != Link::Up && self.held.is_some()).then_some(self.renewed + self.identity.session);
+        let heartbeat = self.heartbeats().then_some(self.heartbeat.due);
+        [retry, lost, heartbeat].into_iter().flatten().min()
+    }
+
+    /// The id and generation that requests carry.
+    pub fn sender(&self) -> &Sender {
+        &self.me
+    }
+
+    /// Whether a commit may be sent now. Between the answers to JoinGroup and SyncGroup it would be refused.
+    pub fn may_commit(&self) -> bool {
+        self.link == Link::Up && self.held.is_some() && matches!(self.step, Step::Join | Step::Stable)
+    }
+
+    /// Number of the last event that changed what this member has.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// How often the membership was lost.
+    pub fn losses(&self) -> u64 {
+        self.losses
+    }
+
+    pub fn ended(&self) -> bool {
+        self.step == Step::Ended
+    }
+
+    pub fn view(&self) -> super::MemberView {
+        super::MemberView {
+            member: self.me.member.clone(),
+            generation: self.me.generation,
+            leader: self.leader,
+            joined: self.step == Step::Stable,
+            rebalances: self.rebalances,
+        }
+    }
+
+    fn take(&mut self, now: u64, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Connected => self.connected(now),
+            Input::Disconnected { reason } => self.disconnected(now, &reason),
+            Input::Refused { reason } => self.fail(reason),
+            Input::Released { seq } => self.released(seq),
+            Input::Leave => self.leave(),
+            Input::LeaveAnswered if self.step == Step::Leave => self.left(),
+            // Leaving, or answered over a link that has been given up.
+            _ if self.step == Step::Leave || self.link != Link::Up => {}
+            Input::LeaveAnswered => {}
+            Input::Joined { sent, answer: Ok(joined) } => self.joined(sent, joined),
+            Input::Joined { answer: Err(rejected), .. } => self.join_rejected(now, rejected),
+            Input::Synced { by, .. } if by != self.me || self.step != Step::Sync => {}
+            Input::Synced { sent, answer: Ok(assignment), .. } => self.synced(now, sent, assignment),
+            Input::Synced { answer: Err(verdict), .. } => self.turned_away(now, verdict),
+            Input::Heartbeat { sent, by, verdict } => {
+                self.heartbeat.unanswered = false;
+                if by.member == self.me.member && matches!(verdict, Verdict::Ok | Verdict::Rebalance) {
+                    self.renew(sent);
+                    self.reachable();
+                }
+                self.judge(now, &by, verdict);
+            }
+            Input::CommitRefused { by, verdict } => self.judge(now, &by, verdict),
+        }
+    }
+
+    fn tick(&mut self, now: u64) {
+        if self.step == Step::Ended {
+            return;
+        }
+        if self.link != Link::Up && self.held.is_some() && now.saturating_sub(self.renewed) >= self.identity.session {
+            let reason = format!("no answer from the group's coordinator for the session timeout of {} ms", self.identity.session);
+            self.lose(now, &reason);
+        }
+        if matches!(self.link, Link::Down { until } if now >= until) {
+            self.link = Link::Connecting;
+            self.actions.push(Action::Connect);
+        }
+        if self.heartbeats() && now >= self.heartbeat.due {
+            self.send_heartbeat(now);
+        }
+    }
+
+    // === the link ===
+
+    fn connected(&mut self, now: u64) {
+        if self.link != Link::Connecting {
+            return;
+        }
+        self.link = Link::Up;
+        match self.step {
+            Step::Join | Step::Sync => self.join(),
+            Step::Stable => self.send_heartbeat(now),
+            Step::Leave | Step::Ended => {}
+        }
+    }
+
+    fn disconnected(&mut self, now: u64, reason: &str) {
+        match self.link {
+            _ if self.step == Step::Leave => return self.left(),
+            Link::Down { .. } => return,
+            Link::Connecting => self.wait(reason),
+            Link::Up if self.failures > 1 => self.wait(reason),
+            Link::Up => {}
+        }
+        let back_off = BACK_OFF.checked_shl(self.failures).unwrap_or(BACK_OFF_AT_MOST).min(BACK_OFF_AT_MOST);
+        let first_after_an_answer = self.failures == 0 && self.link == Link::Up;
+        self.failures = (self.failures + 1).min(16);
+        self.link = Link::Down { until: if first_after_an_answer { now } else { now + back_off } };
+        self.heartbeat.unanswered = false;
+    }
+
+    fn wait(&mut self, reason: &str) {
+        let reason = format!("waiting for the coordinator of group `{}`: {reason}", self.identity.group_id);
+        if self.unreachable.as_ref() != Some(&reason) {
+            self.unreachable = Some(reason.clone());
+            self.emit(GroupEvent::Waiting { reason });
+        }
+    }
+
+    /// A good answer came. If somebody was told otherwise, and no other event will follow, the assignment that goes on is told again.
+    fn reachable(&mut self) {
+        self.failures = 0;
+        if self.step == Step::Stable && self.unreachable.is_some() {
+            self.emit_assigned();
+        }
+    }
+
+    // === joining ===
+
+    fn join(&mut self) {
+        self.step = Step::Join;
+        if self.link != Link::Up {
+            return;
+        }
+        let hand = self.in_hand();
+        let subscription = Subscription {
+            process: self.identity.process.clone(),
+            nonce: self.nonce,
+            endpoint: self.identity.endpoint.clone(),
+            zone: self.identity.zone.clone(),
+            generation: self.held.as_ref().map_or(-1, |held| held.generation),
+            active: hand.clone(),
+            standby: Vec::new(),
+            positions: Vec::new(),
+            topology: self.topology,
+        };
+        self.claimed = hand;
+        self.actions.push(Action::Join { member: self.me.member.clone(), subscription });
+    }
+
+    /// Assigned, or taken away and not yet released; sorted.
+    fn in_hand(&self) -> Vec<TaskId> {
+        let held = self.held.iter().flat_map(|held| &held.assignment.active);
+        let mut tasks: Vec<TaskId> = held.chain(self.pending.iter().map(|(task, _)| task)).copied().collect();
+        tasks.sort();
+        tasks
+    }
+
+    fn joined(&mut self, sent: u64, joined: Joined) {
+        if self.step != Step::Join {
+            return;
+        }
+        self.failures = 0;
+        if self.held.as_ref().is_some_and(|held| joined.generation < held.generation) {
+            self.drop_membership("the group's generation went back: the coordinator has lost its state");
+        }
+        self.renew(sent);
+        self.leader = joined.leader == joined.member;
+        self.me = Sender { member: joined.member, generation: joined.generation };
+        self.step = Step::Sync;
+        let assignments = if self.leader && !joined.skip_assignment { self.plan(&joined.peers) } else { Vec::new() };
+        self.actions.push(Action::Sync { by: self.me.clone(), assignments });
+    }
+
+    /// The leader's work: who gets what.
+    fn plan(&self, peers: &[Peer]) -> Vec<(String, Assignment)> {
+        let members: Vec<Member> = peers.iter().map(|peer| self.claims(peer)).collect();
+        let plan = assignor::assign(&members, &self.identity.groups);
+        let assignment = |share: assignor::Share| {
+            let leader = self.me.member.clone();
+            (share.member, Assignment { active: share.active, standby: Vec::new(), leader, more: plan.more, topology: self.topology })
+        };
+        plan.shares.into_iter().map(assignment).collect()
+    }
+
+    /// A member whose task ids don't mean what ours mean – another version of the app, or a topic has grown – gets nothing, and keeps
+    /// others from every task that it reads a partition of.
+    fn claims(&self, peer: &Peer) -> Member {
+        let (generation, same) = peer.subscription.as_ref().map_or((-1, None), |said| (said.generation, Some(said)));
+        let owned = match same.filter(|said| said.topology == self.topology) {
+            Some(said) => return Member { id: peer.id.clone(), owned: said.active.clone(), generation, able: true },
+            None => peer.partitions.iter().flat_map(|partition| tasks_of(&self.identity.groups, partition)).collect(),
+        };
+        Member { id: peer.id.clone(), owned, generation, able: false }
+    }
+
+    fn join_rejected(&mut self, now: u64, rejected: Rejected) {
+        if self.step != Step::Join {
+            return;
+        }
+        match rejected.verdict {
+            Verdict::TakeId => {
+                self.me.member = rejected.member;
+                self.join();
+            }
+            Verdict::Rebalance => self.disconnected(now, "the coordinator answers a join with a rebalance"),
+            verdict => self.turned_away(now, verdict),
+        }
+    }
+
+    /// The answer to a JoinGroup or SyncGroup was no, and nothing else is out.
+    fn turned_away(&mut self, now: u64, verdict: Verdict) {
+        match verdict {
+            Verdict::UnknownMember => {
+                self.drop_membership(EXPIRED);
+                self.me.member.clear();
+                self.join();
+            }
+            Verdict::OtherGeneration => {
+                self.drop_membership(LEFT_BEHIND);
+                self.join();
+            }
+            Verdict::Fenced => self.fenced(),
+            Verdict::Refused(why) => self.refused(why),
+            Verdict::Retry(why) => self.disconnected(now, why),
+            Verdict::Rebalance | Verdict::TakeId | Verdict::Ok => self.join(),
+        }
+    }
+
+    fn synced(&mut self, now: u64, sent: u64, mut assignment: Assignment) {
+        if assignment.topology != self.topology {
+            assignment.active.clear();
+        }
+        self.renew(sent);
+        self.failures = 0;
+        self.rebalances += 1;
+        self.seq += 1;
+        let gone = |task: &TaskId| assignment.active.binary_search(task).is_err();
+        let taken = |task: TaskId| (task, self.pending.iter().find(|(other, _)| *other == task).map_or(self.seq, |(_, seq)| *seq));
+        let pending = self.in_hand().into_iter().filter(gone).map(taken).collect();
+        let released_meanwhile = self.claimed.iter().any(gone);
+        self.pending = pending;
+        self.held = Some(Held { generation: self.me.generation, assignment });
+        self.step = Step::Stable;
+        self.heartbeat.due = now + self.interval();
+        self.emit_assigned();
+        if self.pending.is_empty() && released_meanwhile {
+            self.want_rebalance();
+        }
+    }
+
+    fn released(&mut self, seq: u64) {
+        let had = self.pending.len();
+        self.pending.retain(|(_, taken)| *taken > seq);
+        if had > 0 && self.pending.is_empty() && self.step == Step::Stable {
+            self.want_rebalance();
+        }
+    }
+
+    fn want_rebalance(&mut self) {
+        self.nonce += 1;
+        self.join();
+    }
+
+    // === the session ===
+
+    fn heartbeats(&self) -> bool {
+        let joined = matches!(self.step, Step::Join | Step::Sync | Step::Stable);
+        self.link == Link::Up && self.held.is_some() && joined && !self.heartbeat.unanswered
+    }
+
+    fn interval(&self) -> u64 {
+        let calm = HEARTBEAT_AT_MOST.min(self.identity.session / 3);
+        let more = self.step == Step::Stable && self.held.as_ref().is_some_and(|held| held.assignment.more);
+        if more { calm.min(HEARTBEAT_WHILE_MORE_COMES) } else { calm }
+    }
+
+    fn send_heartbeat(&mut self, now: u64) {
+        self.heartbeat = Heartbeat { due: now + self.interval(), unanswered: true };
+        self.actions.push(Action::Heartbeat { by: self.me.clone() });
+    }
+
+    fn renew(&mut self, sent: u64) {
+        self.renewed = self.renewed.max(sent);
+        self.actions.push(Action::Renew { sent });
+    }
+
+    /// What the answer to a heartbeat or a commit says about the membership.
+    ///
+    /// The coordinator raises the generation when it ends the join phase, so a healthy member meets 22 whenever such an answer crosses
+    /// the one to its JoinGroup. It is lost only if it is still in the generation it asked with and hasn't asked to join.
+    fn judge(&mut self, now: u64, by: &Sender, verdict: Verdict) {
+        if by.member != self.me.member || self.held.is_none() {
+            return;
+        }
+        match verdict {
+            Verdict::Rebalance if self.step == Step::Stable => self.join(),
+            Verdict::OtherGeneration if self.step == Step::Stable && by.generation == self.me.generation => {
+                self.lose(now, LEFT_BEHIND);
+            }
+            Verdict::UnknownMember => {
+                self.me.member.clear();
+                self.lose(now, EXPIRED);
+            }
+            Verdict::Fenced => self.fenced(),
+            Verdict::Retry(why) => self.disconnected(now, why),
+            Verdict::Refused(why) => self.refused(why),
+            Verdict::Ok | Verdict::Rebalance | Verdict::OtherGeneration | Verdict::TakeId => {}
+        }
+    }
+
+    /// Ends the membership and joins anew. A JoinGroup that is out stays the one that is out.
+    fn lose(&mut self, now: u64, reason: &str) {
+        self.drop_membership(reason);
+        match self.step {
+            Step::Join => {}
+            // Its answer may never come, and what is asked next on this connection would wait behind it.
+            Step::Sync => (self.step, self.link) = (Step::Join, Link::Down { until: now }),
+            _ => self.join(),
+        }
+    }
+
+    fn drop_membership(&mut self, reason: &str) {
+        self.me.generation = -1;
+        self.leader = false;
+        self.pending.clear();
+        if self.held.take().is_some() {
+            self.losses += 1;
+            self.unreachable = None;
+            self.actions.push(Action::EndLease);
+            self.emit(GroupEvent::Lost { reason: reason.to_string() });
+        }
+    }
+
+    // === the end ===
+
+    fn fenced(&mut self) {
+        self.drop_membership("another process has taken this member's place");
+        let group = &self.identity.group_id;
+        self.fail(format!("another process has taken this member's place in group `{group}`; is one instance id used twice?"));
+    }
+
+    fn refused(&mut self, why: &str) {
+        self.fail(format!("Kafka refuses this worker in group `{}`: {why}", self.identity.group_id));
+    }
+
+    fn fail(&mut self, reason: String) {
+        self.drop_membership(&reason);
+        self.step = Step::Ended;
+        self.emit(GroupEvent::Failed { reason });
+    }
+
+    fn leave(&mut self) {
+        if self.step == Step::Leave {
+            return;
+        }
+        self.actions.push(Action::EndLease);
+        if self.link == Link::Up && !self.me.member.is_empty() {
+            self.step = Step::Leave;
+            self.actions.push(Action::Leave { member: self.me.member.clone() });
+        } else {
+            self.left();
+        }
+    }
+
+    fn left(&mut self) {
+        self.step = Step::Ended;
+        self.held = None;
+        self.emit(GroupEvent::Left);
+    }
+
+    // === events ===
+
+    fn emit_assigned(&mut self) {
+        let Some(held) = &self.held else { return };
+        let foreign = held.assignment.topology != self.topology;
+        self.unreachable = None;
+        self.emit(GroupEvent::Assigned { generation: held.generation, tasks: held.assignment.active.clone() });
+        if foreign {
+            let reason = "the group's leader runs this app with other topics or partition counts; this worker gets tasks when the \
+                          workers of the other version have left"
+                .to_string();
+            self.emit(GroupEvent::Waiting { reason });
+        }
+    }
+
+    fn emit(&mut self, event: GroupEvent) {
+        self.actions.push(Action::Emit { seq: self.seq, event });
+    }
+}
+
+/// The tasks that read a partition.
+fn tasks_of<'a>(groups: &'a Groups, of: &'a TopicPartition) -> impl Iterator<Item = TaskId> + 'a {
+    let reads = move |group: &CoPartitioned| of.partition < group.partitions && group.topics.contains(&of.topic);
+    (0..).zip(groups).filter(move |(_, group)| reads(group)).map(|(group, _)| TaskId { group, partition: of.partition })
+}

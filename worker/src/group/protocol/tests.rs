@@ -1,0 +1,430 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::topology::CoPartitioned;
+
+const SESSION: u64 = 3_000;
+
+fn task(partition: u32) -> TaskId {
+    TaskId { group: 0, partition }
+}
+
+fn tasks(partitions: impl IntoIterator<Item = u32>) -> Vec<TaskId> {
+    partitions.into_iter().map(task).collect()
+}
+
+fn groups() -> Groups {
+    vec![CoPartitioned { topics: vec!["views".into()], partitions: 4 }]
+}
+
+/// A member with whoever talks to it: it checks on every step what must hold whatever happens.
+struct Talk {
+    member: Protocol,
+    now: u64,
+    connecting: bool,
+    join: Option<Subscription>,
+    sync: Option<Sender>,
+    heartbeat: Option<Sender>,
+    /// The newest assignment since the membership was last lost.
+    assigned: Option<(i32, Vec<TaskId>)>,
+    /// What a worker that does as it is told has in hand.
+    hand: Vec<TaskId>,
+    seq: u64,
+    leased: bool,
+    events: Vec<GroupEvent>,
+    ended: bool,
+}
+
+impl Talk {
+    fn new() -> Self {
+        let identity = Identity {
+            group_id: "g".into(),
+            groups: groups(),
+            session: SESSION,
+            process: "p".into(),
+            endpoint: String::new(),
+            zone: String::new(),
+        };
+        let mut talk = Self {
+            member: Protocol::new(identity),
+            now: 1_000,
+            connecting: false,
+            join: None,
+            sync: None,
+            heartbeat: None,
+            assigned: None,
+            hand: Vec::new(),
+            seq: 0,
+            leased: false,
+            events: Vec::new(),
+            ended: false,
+        };
+        talk.say(Input::Tick);
+        talk
+    }
+
+    fn say(&mut self, input: Input) {
+        let actions = self.member.step(self.now, input);
+        assert!(!self.ended || actions.is_empty(), "it has ended, but wants {actions:?}");
+        for action in actions {
+            self.act(action);
+        }
+        assert!(self.member.deadline().is_none_or(|due| !self.ended && due > self.now), "a deadline that is past is a busy loop");
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect => (self.connecting, self.join, self.sync, self.heartbeat) = (true, None, None, None),
+            Action::Join { subscription, .. } => {
+                assert!(self.join.is_none(), "a second JoinGroup is out");
+                assert_eq!(subscription.active, self.hand, "it claims what is in its hands");
+                assert_eq!(subscription.generation, self.assigned.as_ref().map_or(-1, |(generation, _)| *generation));
+                self.join = Some(subscription);
+            }
+            Action::Sync { by, .. } => self.sync = Some(by),
+            Action::Heartbeat { by } => {
+                assert!(self.heartbeat.is_none(), "a second heartbeat is out");
+                assert!(self.assigned.is_some(), "a heartbeat before the sync");
+                self.heartbeat = Some(by);
+            }
+            Action::Leave { .. } => {}
+            Action::Renew { .. } => self.leased = true,
+            Action::EndLease => self.leased = false,
+            Action::Emit { seq, event } => self.hear(seq, event),
+        }
+    }
+
+    fn hear(&mut self, seq: u64, event: GroupEvent) {
+        match &event {
+            GroupEvent::Assigned { generation, tasks } => {
+                assert!(self.assigned.as_ref().is_none_or(|(newest, _)| newest <= generation), "an older generation after a newer one");
+                assert!(self.leased);
+                self.assigned = Some((*generation, tasks.clone()));
+                self.hand.extend(tasks.iter().filter(|task| !self.hand.contains(task)).copied().collect::<Vec<_>>());
+                self.hand.sort();
+            }
+            GroupEvent::Lost { .. } => {
+                assert!(!self.leased, "the lease ends before anybody hears of the loss");
+                (self.assigned, self.hand) = (None, Vec::new());
+            }
+            GroupEvent::Left | GroupEvent::Failed { .. } => {
+                assert!(!self.leased || self.assigned.is_none());
+                self.ended = true;
+            }
+            GroupEvent::Waiting { .. } => {}
+        }
+        self.seq = seq;
+        self.events.push(event);
+    }
+
+    /// Time passes up to the next deadline and beyond, as often as it fits.
+    fn wait(&mut self, millis: u64) {
+        let until = self.now + millis;
+        while let Some(due) = self.member.deadline().filter(|due| *due <= until) {
+            self.now = due;
+            self.say(Input::Tick);
+        }
+        self.now = until;
+        self.say(Input::Tick);
+    }
+
+    fn connected(&mut self) {
+        if std::mem::take(&mut self.connecting) {
+            self.say(Input::Connected);
+        }
+    }
+
+    fn disconnected(&mut self) {
+        (self.join, self.sync, self.heartbeat, self.connecting) = (None, None, None, false);
+        self.say(Input::Disconnected { reason: "it's gone".into() });
+    }
+
+    fn joined(&mut self, generation: i32) {
+        if self.join.take().is_some() {
+            let joined = Joined { member: "m".into(), generation, leader: "l".into(), peers: vec![], skip_assignment: false };
+            self.say(Input::Joined { sent: self.now - 1, answer: Ok(joined) });
+        }
+    }
+
+    fn join_refused(&mut self, code: i16) {
+        if self.join.take().is_some() {
+            let rejected = Rejected { member: "m".into(), verdict: Verdict::of(code) };
+            self.say(Input::Joined { sent: self.now - 1, answer: Err(rejected) });
+        }
+    }
+
+    fn synced(&mut self, active: Vec<TaskId>, more: bool) {
+        if let Some(by) = self.sync.take() {
+            let topology = TopologyHash::of(&groups());
+            let assignment = Assignment { active, standby: vec![], leader: "l".into(), more, topology };
+            self.say(Input::Synced { sent: self.now - 1, by, answer: Ok(assignment) });
+        }
+    }
+
+    fn sync_refused(&mut self, code: i16) {
+        if let Some(by) = self.sync.take() {
+            self.say(Input::Synced { sent: self.now - 1, by, answer: Err(Verdict::of(code)) });
+        }
+    }
+
+    fn beaten(&mut self, code: i16) {
+        if let Some(by) = self.heartbeat.take() {
+            self.say(Input::Heartbeat { sent: self.now - 1, by, verdict: Verdict::of(code) });
+        }
+    }
+
+    /// The worker lets go of all it has no more.
+    fn released(&mut self) {
+        self.hand = self.assigned.clone().map_or(Vec::new(), |(_, tasks)| tasks);
+        self.say(Input::Released { seq: self.seq });
+    }
+
+    /// Joined in generation 1 with these tasks.
+    fn stable(active: Vec<TaskId>) -> Self {
+        let mut talk = Self::new();
+        talk.connected();
+        talk.joined(1);
+        talk.synced(active, false);
+        talk.events.clear();
+        talk
+    }
+}
+
+#[test]
+fn what_is_taken_away_stays_claimed_until_it_is_released_and_then_the_member_joins_again() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(27);
+    assert_eq!(talk.join.as_ref().unwrap().active, tasks(0..4), "it keeps everything while it joins");
+    let nonce = talk.join.as_ref().unwrap().nonce;
+    talk.joined(2);
+    talk.synced(tasks(0..2), true);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2) }]);
+    assert!(talk.join.is_none(), "not before the worker has let go");
+    talk.released();
+    let said = talk.join.as_ref().unwrap();
+    assert_eq!((said.active.as_slice(), said.generation), (&tasks(0..2)[..], 2));
+    assert_ne!(said.nonce, nonce, "the broker must see that a rebalance is wanted");
+}
+
+#[test]
+fn what_is_released_while_a_join_is_out_is_followed_by_another_join() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(27);
+    talk.joined(2);
+    talk.synced(tasks(0..2), true);
+    talk.wait(250);
+    talk.beaten(27);
+    assert_eq!(talk.join.as_ref().unwrap().active, tasks(0..4));
+    talk.released();
+    talk.joined(3);
+    talk.synced(tasks(0..2), true);
+    assert_eq!(talk.join.as_ref().unwrap().active, tasks(0..2), "others wait for what the leader still took for ours");
+}
+
+#[test]
+fn a_release_for_an_older_assignment_releases_nothing_of_a_newer_one() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(27);
+    talk.joined(2);
+    talk.synced(tasks(0..3), true);
+    let heard = talk.seq;
+    talk.wait(250);
+    talk.beaten(27);
+    talk.joined(3);
+    talk.synced(tasks(0..2), true);
+    talk.say(Input::Released { seq: heard });
+    assert!(talk.join.is_none(), "task 2 is still in use");
+}
+
+/// The broker raises the generation when it ends the join phase; whatever it answers before our JoinGroup's answer is read carries
+/// the old one.
+#[test]
+fn a_generation_that_moved_on_while_the_join_is_out_is_no_loss() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(27);
+    let by = Sender { member: "m".into(), generation: 1 };
+    talk.wait(1_000);
+    for code in [22, 27] {
+        talk.say(Input::CommitRefused { by: by.clone(), verdict: Verdict::of(code) });
+        talk.beaten(code);
+    }
+    talk.joined(2);
+    talk.say(Input::CommitRefused { by: by.clone(), verdict: Verdict::of(22) });
+    talk.synced(tasks(0..4), false);
+    talk.say(Input::CommitRefused { by, verdict: Verdict::of(22) });
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..4) }]);
+}
+
+#[test]
+fn a_generation_that_moved_on_without_us_is_a_loss() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(22);
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]));
+    assert_eq!(talk.join.as_ref().unwrap().active, []);
+}
+
+#[test]
+fn a_member_that_was_stopped_beyond_its_session_loses_everything_at_its_first_heartbeat() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.now += 60_000;
+    talk.say(Input::Tick);
+    assert!(talk.events.is_empty(), "it asks first: maybe the coordinator was stopped as well");
+    talk.beaten(25);
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]));
+    assert_eq!(talk.join.as_ref().map(|said| (said.active.len(), said.generation)), Some((0, -1)));
+    talk.joined(7);
+    talk.synced(tasks(2..4), false);
+    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 7, tasks: tasks(2..4) });
+}
+
+#[test]
+fn a_broken_connection_costs_the_membership_only_when_the_session_is_over() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.disconnected();
+    talk.wait(1_000);
+    talk.disconnected();
+    talk.wait(1_000);
+    talk.connected();
+    assert!(talk.heartbeat.is_some(), "it goes on where it was");
+    talk.beaten(0);
+    let told: Vec<_> = talk.events.drain(..).collect();
+    assert!(matches!(&told[..], [GroupEvent::Waiting { .. }, GroupEvent::Assigned { generation: 1, .. }]), "{told:?}");
+
+    talk.disconnected();
+    talk.wait(SESSION - 2);
+    assert!(talk.events.is_empty());
+    talk.wait(1);
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]), "{:?}", talk.events);
+}
+
+#[test]
+fn the_coordinators_refusals_end_the_member_with_a_sentence() {
+    let mut talk = Talk::new();
+    talk.connected();
+    talk.join_refused(23);
+    assert_eq!(
+        talk.events,
+        [GroupEvent::Failed {
+            reason: "Kafka refuses this worker in group `g`: the group's other members speak another assignment protocol; is its id used \
+                     by another application? Give this one an id of its own"
+                .into()
+        }]
+    );
+    assert!(talk.member.ended());
+
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(82);
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }, GroupEvent::Failed { .. }]));
+}
+
+#[test]
+fn the_leader_gives_nothing_to_a_member_of_another_topology_and_to_nobody_what_that_has() {
+    let mut talk = Talk::new();
+    talk.connected();
+    let ours = talk.join.take().unwrap();
+    let other = Subscription { topology: TopologyHash(1), active: vec![TaskId { group: 7, partition: 1 }], ..ours.clone() };
+    let peers = vec![
+        Peer { id: "m".into(), subscription: Some(ours), partitions: vec![] },
+        Peer { id: "x".into(), subscription: Some(other), partitions: vec![TopicPartition::new("views", 3), TopicPartition::new("old", 0)] },
+    ];
+    let joined = Joined { member: "m".into(), generation: 1, leader: "m".into(), peers, skip_assignment: false };
+    let actions = talk.member.step(talk.now, Input::Joined { sent: 1, answer: Ok(joined) });
+    let Some(Action::Sync { assignments, .. }) = actions.last() else { panic!("{actions:?}") };
+    let given: Vec<_> = assignments.iter().map(|(id, told)| (id.as_str(), told.active.clone(), told.more)).collect();
+    assert_eq!(given, [("m", tasks(0..3), true), ("x", vec![], true)]);
+}
+
+#[derive(Clone, Debug)]
+enum Happens {
+    Time(u64),
+    Connected,
+    Disconnected,
+    Joined { generations: i32 },
+    JoinRefused(i16),
+    Synced { tasks: Vec<u32>, more: bool },
+    SyncRefused(i16),
+    Heartbeat(i16),
+    CommitRefused { generations_ago: i32, code: i16 },
+    Released,
+    Leave,
+    LeaveAnswered,
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    use Happens::*;
+    let code = || prop::sample::select(vec![22i16, 25, 27, 15, 16, 79, -1, 82, 30]);
+    let good = || prop_oneof![6 => Just(0i16), 2 => Just(27), 1 => code()];
+    let some = prop::collection::btree_set(0..4u32, 0..5).prop_map(|tasks| tasks.into_iter().collect());
+    prop_oneof![
+        6 => (1..1_500u64).prop_map(Time),
+        4 => Just(Connected),
+        1 => Just(Disconnected),
+        8 => (1..3i32).prop_map(|generations| Joined { generations }),
+        1 => (-3..=0i32).prop_map(|generations| Joined { generations }),
+        1 => code().prop_map(JoinRefused),
+        8 => (some, any::<bool>()).prop_map(|(tasks, more)| Synced { tasks, more }),
+        1 => code().prop_map(SyncRefused),
+        6 => good().prop_map(Heartbeat),
+        2 => (0..3i32, prop::sample::select(vec![22i16, 25, 27])).prop_map(|(generations_ago, code)| CommitRefused { generations_ago, code }),
+        3 => Just(Released),
+        1 => prop::bool::weighted(0.1).prop_map(|leave| if leave { Leave } else { LeaveAnswered }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4_000, ..ProptestConfig::default() })]
+
+    /// What is checked at every step stands in `Talk`: one JoinGroup and one heartbeat out at most, no heartbeat before a sync, claims
+    /// that are what is in hand, no older generation after a newer one, no lease after a loss, nothing after the end.
+    #[test]
+    fn whatever_happens_the_member_keeps_its_promises(story in prop::collection::vec(happens(), 0..120)) {
+        let mut talk = Talk::new();
+        let mut generation = 10;
+        for happens in story {
+            let had = talk.assigned.is_some();
+            match happens {
+                Happens::Time(millis) => talk.wait(millis),
+                Happens::Connected => talk.connected(),
+                Happens::Disconnected => talk.disconnected(),
+                Happens::Joined { generations } => {
+                    generation += generations;
+                    talk.joined(generation);
+                }
+                Happens::JoinRefused(code) => talk.join_refused(code),
+                Happens::Synced { tasks: partitions, more } => talk.synced(tasks(partitions), more),
+                Happens::SyncRefused(code) => talk.sync_refused(code),
+                Happens::Heartbeat(code) => {
+                    let ours = talk.heartbeat.as_ref().is_some_and(|by| by.member == talk.member.sender().member);
+                    talk.beaten(code);
+                    prop_assert!(!(had && ours && matches!(code, 25 | 82)) || talk.assigned.is_none(), "not lost");
+                }
+                Happens::CommitRefused { generations_ago, code } => {
+                    let mut by = talk.member.sender().clone();
+                    by.generation -= generations_ago;
+                    talk.say(Input::CommitRefused { by, verdict: Verdict::of(code) });
+                }
+                Happens::Released => talk.released(),
+                Happens::Leave => talk.say(Input::Leave),
+                Happens::LeaveAnswered => talk.say(Input::LeaveAnswered),
+            }
+        }
+        // Left to a coordinator that works, it comes to rest with what it is given.
+        for _ in 0..20 {
+            talk.wait(BACK_OFF_AT_MOST);
+            talk.connected();
+            talk.beaten(0);
+            generation += 10;
+            talk.joined(generation);
+            talk.synced(tasks(0..2), false);
+            talk.released();
+            talk.say(Input::LeaveAnswered);
+        }
+        prop_assert!(talk.ended || talk.member.view().joined);
+    }
+}
