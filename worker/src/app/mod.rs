@@ -8,7 +8,7 @@ use crate::agent::{self, Agent, AgentInputs, AgentNode, State};
 use crate::control;
 use crate::error::{Error, Result, TopologyError};
 use crate::model::{Key, Value};
-use crate::settings::{Resolved, Settings};
+use crate::settings::Settings;
 use crate::table::{Table, TableNode};
 use crate::topic::{Topic, TopicNode};
 use crate::topology::{self, Topology};
@@ -127,7 +127,8 @@ impl App {
     /// Starts a worker inside of a program that has a tokio runtime of its own: no command line, no signal handlers, no logging.
     /// Settings come from the code and from `FAUST_*` variables.
     pub async fn start(self) -> Result<Worker> {
-        let settings = self.0.resolve(std::env::vars(), Default::default())?;
+        let code = self.0.settings();
+        let settings = crate::settings::resolve(self.0.id, &code, crate::cli::environment(), &[])?;
         let worker = control::start(self.0, settings).await.map_err(Error::from)?;
         Ok(Worker::new(worker))
     }
@@ -196,13 +197,9 @@ impl AppNode {
         }
     }
 
-    /// The settings that hold: flag before environment before code.
-    pub fn resolve(
-        &self,
-        environment: impl Iterator<Item = (String, String)>,
-        flags: crate::settings::Flags,
-    ) -> Result<Resolved, crate::settings::SettingsError> {
-        crate::settings::resolve(self.id, &self.settings.lock().unwrap(), environment, flags)
+    /// The settings as the code gives them.
+    pub fn settings(&self) -> Settings {
+        self.settings.lock().unwrap().clone()
     }
 
     pub fn table_named(&self, name: &str) -> Option<&'static TableNode> {

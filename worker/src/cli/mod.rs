@@ -2,6 +2,7 @@
 
 mod exit;
 pub(crate) mod logging;
+mod run;
 mod signals;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use crate::settings::{self, PASSTHROUGH, Resolved, Setting, Settings, TABLE};
 
 pub(crate) use exit::{Exit, ExitReason, Refusal};
+pub(crate) use run::main;
 pub(crate) use signals::{Signals, Stop};
 
 /// What the command line asks for.

@@ -3,12 +3,14 @@
 //! It shares no thread with agents, so that a stuck one stops neither heartbeats nor the HTTP pages.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::{AppNode, Running};
+use crate::cli::{ExitReason, Refusal};
 use crate::error::TopologyError;
 use crate::group::Membership;
 use crate::log::{Log, LogError};
@@ -28,44 +30,28 @@ mod transport;
 
 use tasks::Tasks;
 
-/// Why a worker can't start, or ended otherwise than it was told. Each kind has its exit code.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Settings, topology, data folder, port: a person has to change something.
-    Config { field: &'static str, sentence: String },
-    /// Kafka answers, and refuses us.
-    Kafka(String),
-    /// An agent failed, or a record is refused.
-    Agent(String),
-    /// Our own mistake.
-    Panic(String),
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Config { sentence, .. } => f.write_str(sentence),
-            Self::Kafka(sentence) | Self::Agent(sentence) => f.write_str(sentence),
-            Self::Panic(sentence) => write!(f, "a mistake in faust itself: {sentence}; please report it"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
-impl From<StoreError> for Fault {
+impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        Self::Config { field: "datadir", sentence: error.to_string() }
+        Self::new(ExitReason::DatadirInUse, error.to_string()).about("settings.datadir")
     }
 }
 
-impl From<LogError> for Fault {
+impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Config(_) => Self::Config { field: "kafka", sentence: error.to_string() },
-            other => Self::Kafka(other.to_string()),
+            LogError::Config(_) => Self::new(ExitReason::SettingRefused, error.to_string()).about("settings.kafka"),
+            other => Self::new(ExitReason::KafkaRefuses, other.to_string()),
         }
     }
+}
+
+/// An agent, or a record, ended the worker.
+fn failed(sentence: impl Into<String>) -> Refusal {
+    Refusal::new(ExitReason::AgentFailed, sentence)
+}
+
+fn panicked(what: &str) -> Refusal {
+    Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust; the message stands above"))
 }
 
 /// Between two looks at whether the worker is ready.
@@ -74,7 +60,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A worker that has been started.
 pub(crate) struct Handle {
     stop: mpsc::UnboundedSender<()>,
-    end: watch::Receiver<Option<Result<(), Fault>>>,
+    end: watch::Receiver<Option<Result<(), Refusal>>>,
     running: Arc<Running>,
     /// Where the HTTP pages are.
     pub web: SocketAddr,
@@ -95,21 +81,21 @@ impl Handle {
     }
 
     /// How the worker ended.
-    pub async fn ended(&self) -> Result<(), Fault> {
+    pub async fn ended(&self) -> Result<(), Refusal> {
         match self.end.clone().wait_for(Option::is_some).await {
             Ok(end) => end.clone().expect("waited for"),
-            Err(_) => Err(Fault::Panic("the control thread panicked".into())),
+            Err(_) => Err(panicked("the control thread")),
         }
     }
 }
 
 /// Starts a worker on threads of its own; returns when its HTTP pages answer, which is long before it has joined.
-pub(crate) async fn start(app: &'static AppNode, settings: Resolved) -> Result<Handle, Fault> {
+pub(crate) async fn start(app: &'static AppNode, settings: Resolved) -> Result<Handle, Refusal> {
     start_on(Rt::threads(), app, settings).await
 }
 
 /// Starts a worker on `rt`.
-pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) -> Result<Handle, Fault> {
+pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) -> Result<Handle, Refusal> {
     let topology = app.topology().map_err(contradictory)?;
     let (begun, on_begun) = oneshot::channel();
     let (end, on_end) = watch::channel(None);
@@ -130,15 +116,15 @@ pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) 
             let end = on_end.wait_for(Option::is_some).await.map(|end| end.clone().expect("waited for"));
             match end {
                 Ok(Err(fault)) => Err(fault),
-                _ => Err(Fault::Panic("the control thread panicked".into())),
+                _ => Err(panicked("the control thread")),
             }
         }
     }
 }
 
-fn contradictory(problems: Vec<TopologyError>) -> Fault {
+fn contradictory(problems: Vec<TopologyError>) -> Refusal {
     let sentences: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    Fault::Config { field: "topology", sentence: sentences.join("; ") }
+    Refusal::new(ExitReason::TopologyRefused, sentences.join("; "))
 }
 
 /// What a worker is made of.
@@ -151,14 +137,14 @@ struct Starting {
 }
 
 impl Starting {
-    async fn run(self, begun: oneshot::Sender<(SocketAddr, Arc<Running>)>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Fault> {
+    async fn run(self, begun: oneshot::Sender<(SocketAddr, Arc<Running>)>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Refusal> {
         let Self { rt, app, settings, topology, status } = self;
         let stores = rt.blocking({
             let place = place(&settings);
             move || Stores::open(&place)
         });
         let stores = stores.await?;
-        let log = transport::log(rt, &settings, &topology, app.id).await?;
+        let log = transport::log(rt, &settings, app.id).await?;
         let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone()));
         let server = web::bind(&settings).await?;
         let address = server.address();
@@ -173,6 +159,7 @@ impl Starting {
                 _ = stops.recv() => return Ok(()),
                 groups = topics::prepare(&*log, &topology, &status) => groups?,
             };
+            log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);
             let membership = transport::membership(&settings, &log, groups.clone(), app.id).await?;
             running.joined(membership.clone());
@@ -190,6 +177,8 @@ fn place(settings: &Resolved) -> Place {
         crate::settings::Store::Memory => Place::Memory,
         #[cfg(feature = "rocksdb")]
         crate::settings::Store::RocksDb => Place::Disk(settings.datadir.clone()),
+        #[cfg(not(feature = "rocksdb"))]
+        crate::settings::Store::RocksDb => unreachable!("settings refuse a store that isn't compiled in"),
     }
 }
 
@@ -211,7 +200,7 @@ impl Joined {
         app: &'static AppNode,
         running: Arc<Running>,
         stops: &mut mpsc::UnboundedReceiver<()>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refusal> {
         let Self { rt, settings, topology, log, membership, stores, status, groups: _ } = self;
         let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
         let flusher = Arc::new(Flusher::new(limits));
@@ -220,7 +209,7 @@ impl Joined {
             async move { flusher.run(rt).await }
         });
         let lags = tokio::spawn(lag::watch(log.clone(), status.clone()));
-        let (failures, mut failed) = mpsc::unbounded_channel();
+        let (failures, mut failure) = mpsc::unbounded_channel();
         let shared = Shared {
             rt,
             settings: settings.clone(),
@@ -231,7 +220,7 @@ impl Joined {
             status: status.clone(),
             failures,
             flusher,
-            throttle: settings.restore_rate.map(|rate| Arc::new(Throttle::new(rate))),
+            throttle: settings.restore_rate.and_then(NonZeroU64::new).map(|rate| Arc::new(Throttle::new(rate))),
             epochs: Arc::default(),
             undrained: Arc::default(),
         };
@@ -246,7 +235,7 @@ impl Joined {
             tokio::select! {
                 biased;
                 _ = stops.recv() => break Ok(()),
-                failure = failed.recv() => break Err(Fault::Agent(failure.unwrap_or_default())),
+                why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
                     if let Err(fault) = tasks.follow(event, &*membership) {
                         break Err(fault);
@@ -257,10 +246,10 @@ impl Joined {
         };
         tracing::info!("{}: stopping", app.id);
         if tokio::time::timeout(settings.shutdown_timeout, tasks.drain()).await.is_err() {
-            result = result.and(Err(Fault::Agent("not drained within `shutdown-timeout`; what was in hand is read again".into())));
+            result = result.and(Err(failed("not drained within `shutdown-timeout`; what was in hand is read again")));
         }
-        if let Ok(failure) = failed.try_recv() {
-            result = result.and(Err(Fault::Agent(failure)));
+        if let Ok(why) = failure.try_recv() {
+            result = result.and(Err(failed(why)));
         }
         if tokio::time::timeout(transport::LEAVE, membership.leave()).await.is_err() {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
@@ -271,11 +260,11 @@ impl Joined {
         drop(tasks);
         for end in ends {
             if end.await.is_err() {
-                result = result.and(Err(Fault::Panic("a shard panicked".into())));
+                result = result.and(Err(panicked("a shard")));
             }
         }
         if result.is_ok() && undrained.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Fault::Agent("stopped, but the last work could not be committed; it is read again".into()));
+            return Err(failed("stopped, but the last work could not be committed; it is read again"));
         }
         result
     }

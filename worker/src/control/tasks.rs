@@ -6,7 +6,7 @@ use std::pin::Pin;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Fault;
+use crate::cli::{ExitReason, Refusal};
 use crate::group::{GroupEvent, Membership};
 use crate::task::shard::{Message, Shared, Stop};
 use crate::topology::TaskId;
@@ -45,7 +45,7 @@ impl Tasks {
     }
 
     /// Does what the group says.
-    pub fn follow(&mut self, event: GroupEvent, membership: &dyn Membership) -> Result<(), Fault> {
+    pub fn follow(&mut self, event: GroupEvent, membership: &dyn Membership) -> Result<(), Refusal> {
         let status = &self.shared.status;
         match event {
             GroupEvent::Assigned { generation, tasks } => {
@@ -69,7 +69,7 @@ impl Tasks {
                 }
             }
             GroupEvent::Waiting { reason } => status.wait_for(reason),
-            GroupEvent::Failed { reason } => return Err(Fault::Kafka(reason)),
+            GroupEvent::Failed { reason } => return Err(Refusal::new(ExitReason::KafkaRefuses, reason)),
             GroupEvent::Left => {}
         }
         self.settle(membership);

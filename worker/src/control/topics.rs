@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Fault;
+use crate::cli::Refusal;
 use crate::log::{Log, LogError, NewTopic, TopicFacts};
 use crate::status::Status;
 use crate::topology::{Groups, Topology};
@@ -13,7 +13,7 @@ use crate::topology::{Groups, Topology};
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Resolves when the worker can join: all topics exist, and the changelogs too. What is waited for is said in the status.
-pub(super) async fn prepare(log: &dyn Log, topology: &Topology, status: &Status) -> Result<Groups, Fault> {
+pub(super) async fn prepare(log: &dyn Log, topology: &Topology, status: &Status) -> Result<Groups, Refusal> {
     loop {
         match look(log, topology).await {
             Ok(groups) => {

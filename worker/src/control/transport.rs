@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use super::Fault;
+use crate::cli::Refusal;
 use crate::group::{Membership, SingleGroup};
 use crate::log::{Log, MemoryLog};
 use crate::rt::Rt;
 use crate::settings::{Broker, Resolved};
-use crate::topology::{Groups, Topology};
+use crate::topology::Groups;
 
 /// How long a leaving member waits for the coordinator.
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
@@ -32,15 +32,16 @@ fn in_memory(app: &str) -> InMemory {
 }
 
 /// Makes the log; connects to nothing yet.
-pub(super) async fn log(rt: Rt, settings: &Resolved, topology: &Topology, app: &str) -> Result<Arc<dyn Log>, Fault> {
+pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dyn Log>, Refusal> {
     match &settings.broker {
         Broker::Memory => Ok(in_memory(app).log),
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let _ = topology;
             let kafka = kafka_settings(settings, brokers, app);
             Ok(rt.blocking(move || crate::log::KafkaLog::new(kafka)).await?)
         }
+        #[cfg(not(feature = "kafka"))]
+        Broker::Kafka(_) => unreachable!("settings refuse a broker whose client isn't compiled in"),
     }
 }
 
@@ -50,9 +51,9 @@ fn kafka_settings(settings: &Resolved, brokers: &str, app: &str) -> crate::log::
         brokers: brokers.to_string(),
         group_id: app.to_string(),
         client_id: format!("faust-{app}"),
-        fetch_memory: settings.fetch_memory,
+        fetch_memory: settings.fetch_memory as usize,
         message_timeout: settings.message_timeout(),
-        properties: settings.kafka.clone(),
+        extra: settings.kafka.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     }
 }
 
@@ -62,11 +63,13 @@ pub(super) async fn membership(
     log: &Arc<dyn Log>,
     groups: Groups,
     app: &str,
-) -> Result<Arc<dyn Membership>, Fault> {
+) -> Result<Arc<dyn Membership>, Refusal> {
     let _ = log;
     match &settings.broker {
         Broker::Memory => Ok(SingleGroup::start(&groups, in_memory(app).offsets)),
         #[cfg(feature = "kafka")]
-        Broker::Kafka(brokers) => todo_kafka_group(settings, brokers, groups, app),
+        Broker::Kafka(brokers) => Err(Refusal::new(crate::cli::ExitReason::KafkaRefuses, format!("{brokers} {:?}", settings.session_timeout))),
+        #[cfg(not(feature = "kafka"))]
+        Broker::Kafka(_) => unreachable!("settings refuse a broker whose client isn't compiled in"),
     }
 }

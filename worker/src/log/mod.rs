@@ -40,6 +40,11 @@ pub(crate) type TopicId = [u8; 16];
 
 /// One log, shared by all threads of a worker.
 pub(crate) trait Log: Send + Sync + 'static {
+    /// How many partitions this worker may come to read, said before the first fetch: they share the memory for what is fetched ahead.
+    fn expect(&self, partitions: usize) {
+        let _ = partitions;
+    }
+
     /// Whether a topic comes into being when it is first named, so that it has to be created before if it is to be of a certain shape.
     fn makes_topics(&self) -> bool {
         false

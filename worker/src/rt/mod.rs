@@ -85,6 +85,26 @@ impl Rt {
     }
 }
 
+/// Runs a future on a runtime of this thread's own, to its end.
+pub(crate) fn block_on<T>(main: impl Future<Output = T>) -> T {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let result = runtime.block_on(main);
+    runtime.shutdown_background();
+    result
+}
+
+/// Raises the soft limit of open files to the hard one: a store has about nine, and the usual limit is for a hundred stores.
+pub(crate) fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid, writable rlimit.
+    let known = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } == 0;
+    if known && limit.rlim_cur < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is a valid rlimit. A refusal leaves the limit as it was, which is enough for most.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    }
+}
+
 /// Monotonic time; stands still while a test has paused it.
 pub(crate) fn now() -> Instant {
     Instant::now()

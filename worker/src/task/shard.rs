@@ -97,7 +97,7 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
     if shared.rt == Rt::threads() {
         scope::enter_shard();
     }
-    let budget = Rc::new(Budget::new(shared.settings.cache_memory / shared.rt.shards()));
+    let budget = Rc::new(Budget::new(shared.settings.cache_memory as usize / shared.rt.shards()));
     let shard = Rc::new(Shard {
         producer: shared.log.producer(),
         shared,

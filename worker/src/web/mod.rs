@@ -13,7 +13,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::app::{AppNode, Running};
-use crate::control::Fault;
+use crate::cli::{ExitReason, Refusal};
 use crate::settings::Resolved;
 
 mod metrics;
@@ -34,14 +34,13 @@ pub(crate) struct Server {
 }
 
 /// Takes the port, or says that it is taken.
-pub(crate) async fn bind(settings: &Resolved) -> Result<Server, Fault> {
-    let wanted = (settings.web_host.as_str(), settings.web_port);
-    let refused = |error: std::io::Error| Fault::Config {
-        field: "web-port",
-        sentence: format!(
-            "`web-port` {}: can't listen on {}:{}: {error}; give each worker of a machine its own, or 0 for any",
-            wanted.1, wanted.0, wanted.1
-        ),
+pub(crate) async fn bind(settings: &Resolved) -> Result<Server, Refusal> {
+    let wanted = (settings.web_host, settings.web_port);
+    let refused = |error: std::io::Error| {
+        let (host, port) = wanted;
+        let sentence =
+            format!("`web-port` {port}: can't listen on {host}:{port}: {error}; give each worker of a machine its own, or 0 for any");
+        Refusal::new(ExitReason::PortInUse, sentence).about("settings.web-port")
     };
     let listener = TcpListener::bind(wanted).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;

@@ -13,7 +13,8 @@ mod producer;
 mod settings;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub(crate) use message::Message;
@@ -31,14 +32,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kafka, as one process uses it. Its clients end on threads of their own once it and all that came from it have gone.
 pub(crate) struct KafkaLog {
     admin: faust_wire::Client,
-    source: Arc<Client>,
-    changelog: Arc<Client>,
+    settings: KafkaSettings,
+    /// Between how many partitions the fetch memory is shared.
+    expected_partitions: AtomicUsize,
+    source: Mutex<Option<Arc<Client>>>,
+    changelog: Mutex<Option<Arc<Client>>>,
     producer: Arc<KafkaProducer>,
 }
 
 impl KafkaLog {
     /// Doesn't wait for Kafka, which may be away.
-    pub fn new(settings: &KafkaSettings) -> Result<Arc<Self>, LogError> {
+    pub fn new(settings: KafkaSettings) -> Result<Arc<Self>, LogError> {
         let mut admin = faust_wire::Config::parse(&settings.brokers, &settings.client_id)
             .map_err(|invalid| LogError::Config(invalid.to_string()))?;
         admin.connect_timeout = CONNECT_TIMEOUT;
@@ -46,14 +50,35 @@ impl KafkaLog {
         let producer = Client::start("producer", Kind::Producer, &settings.producer())?;
         Ok(Arc::new(Self {
             admin: faust_wire::Client::new(admin),
-            source: Client::start("source", Kind::Consumer, &settings.source())?,
-            changelog: Client::start("changelog", Kind::Consumer, &settings.changelog())?,
             producer: Arc::new(KafkaProducer::new(producer, settings.max_record())),
+            settings,
+            expected_partitions: AtomicUsize::new(1),
+            source: Mutex::default(),
+            changelog: Mutex::default(),
         }))
+    }
+
+    /// The consumer of that kind, made when it is first needed: its limits hang on the number of partitions.
+    fn consumer(&self, reader: Reader) -> Result<Arc<Client>, LogError> {
+        let expected = self.expected_partitions.load(Ordering::Relaxed);
+        let (name, slot, properties) = match reader {
+            Reader::Source => ("source", &self.source, self.settings.source(expected)),
+            Reader::Changelog => ("changelog", &self.changelog, self.settings.changelog(expected)),
+        };
+        let mut slot = slot.lock().unwrap();
+        if let Some(client) = &*slot {
+            return Ok(client.clone());
+        }
+        let client = Client::start(name, Kind::Consumer, &properties)?;
+        Ok(slot.insert(client).clone())
     }
 }
 
 impl Log for KafkaLog {
+    fn expect(&self, partitions: usize) {
+        self.expected_partitions.store(partitions, Ordering::Relaxed);
+    }
+
     fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>> {
         Box::pin(admin::topics(&self.admin, names))
     }
@@ -67,11 +92,7 @@ impl Log for KafkaLog {
     }
 
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {
-        let client = match reader {
-            Reader::Source => &self.source,
-            Reader::Changelog => &self.changelog,
-        };
-        Ok(Box::new(KafkaFetch::start(client, partition, start)?))
+        Ok(Box::new(KafkaFetch::start(&self.consumer(reader)?, partition, start)?))
     }
 
     fn producer(&self) -> Arc<dyn Producer> {

@@ -14,8 +14,6 @@ pub(crate) struct KafkaSettings {
     pub client_id: String,
     /// For all that is fetched and waits to be processed, in bytes.
     pub fetch_memory: usize,
-    /// Between how many partitions that memory is shared.
-    pub expected_partitions: usize,
     /// After which a record counts as not delivered.
     pub message_timeout: Duration,
     /// Properties of librdkafka beyond ours.
@@ -39,12 +37,13 @@ impl FetchLimits {
 type Properties = Vec<(String, String)>;
 
 impl KafkaSettings {
-    pub(super) fn source(&self) -> Properties {
-        self.consumer(&[])
+    /// `partitions` share the memory.
+    pub(super) fn source(&self, partitions: usize) -> Properties {
+        self.consumer(partitions, &[])
     }
 
-    pub(super) fn changelog(&self) -> Properties {
-        self.consumer(&[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
+    pub(super) fn changelog(&self, partitions: usize) -> Properties {
+        self.consumer(partitions, &[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
     }
 
     pub(super) fn producer(&self) -> Properties {
@@ -71,8 +70,8 @@ impl KafkaSettings {
         set.and_then(|(_, value)| value.parse().ok()).unwrap_or(1_000_000)
     }
 
-    fn consumer(&self, more: &[(&str, &str)]) -> Properties {
-        let limits = FetchLimits::new(self.fetch_memory, self.expected_partitions);
+    fn consumer(&self, partitions: usize, more: &[(&str, &str)]) -> Properties {
+        let limits = FetchLimits::new(self.fetch_memory, partitions);
         let (queued, per_fetch) = ((limits.queued / KIB).to_string(), limits.per_fetch.to_string());
         let defaults = [
             ("queued.max.messages.kbytes", queued.as_str()),
@@ -123,7 +122,6 @@ mod tests {
             group_id: "app".into(),
             client_id: "app-1".into(),
             fetch_memory: 256 * MIB,
-            expected_partitions: 8,
             message_timeout: Duration::from_secs(15),
             extra: [("linger.ms", "50"), ("message.timeout.ms", "1"), ("acks", "0")].map(|(k, v)| (k.into(), v.into())).into(),
         };

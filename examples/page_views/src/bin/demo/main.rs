@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 use std::process::exit;
 use std::time::Duration;
 
-use faust::Settings;
+use faust::{Settings, Store};
 use page_views::{PageView, PageViews};
 
 mod generator;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> faust::Result<()> {
     let (app, handles) = page_views::app();
-    app.configure(Settings::new().broker("memory://").store("memory").web_port(0).commit_interval(Duration::from_millis(200)));
+    app.configure(Settings::new().broker("memory://").store(Store::Memory).web_port(0).commit_interval(Duration::from_millis(200)));
     let worker = app.start().await?;
     worker.ready().await?;
     let mut screen = Screen::new(stdout().is_terminal(), worker.web());
@@ -83,7 +83,7 @@ async fn counted(handles: PageViews, produced: u64) -> faust::Result<u64> {
         loop {
             total = counts(handles).await?.iter().map(|(_, count)| count).sum();
             if total >= produced {
-                return faust::Result::Ok(());
+                return Ok::<(), faust::Error>(());
             }
             tokio::time::sleep(TICK).await;
         }
