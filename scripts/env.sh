@@ -46,7 +46,7 @@ make_target() { # DIR
     while read -r rank _ seed; do
       echo "taking what is built already from $seed" >&2
       if copy_seed "$rank" "$seed" "$new/target"; then break; fi
-      echo "it is being built in, trying another" >&2
+      echo "that can't be copied now, trying the next" >&2
       rm -rf "$new/target"
     done < <(seeds)
     mkdir -p "$new/target"

@@ -7,17 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
 
+use crate::node::{self, Node};
 use crate::port::Port;
-use crate::properties::Node;
-use crate::{admin, process, wait};
+use crate::{admin, process};
 
 const POM: &str = include_str!("../kafka/pom.xml");
 const CLUSTER: &str = "faustTestbedAAAAAAAAAA";
-const STARTED: &str = "Kafka Server started";
-/// Far beyond what a start takes on a busy machine: only a broker that will never come reaches it.
-const START: Duration = Duration::from_secs(120);
 
 /// Kafka in the cache, ready to run.
 #[derive(Debug)]
@@ -55,7 +51,7 @@ impl Installed {
             command.arg(format!("-Dorg.slf4j.simpleLogger.{setting}"));
         }
         let log = File::options().create(true).append(true).open(log)?;
-        command.args(broker_arguments(properties)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command.args(node::arguments(properties)).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }
 
@@ -126,15 +122,15 @@ impl Installed {
         let mut command = self.bare_java();
         command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display())).args(["-Xmx512m", "-cp"]).arg(self.lib().join("*"));
         let out = File::create(&log)?;
-        command.args(broker_arguments(&properties)).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
+        command.args(node::arguments(&properties)).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
         let mut child = process::spawn_bound_to_us(command)?;
-        await_started(&mut child, &log, 0)?;
+        node::await_started(&mut child, &log, 0)?;
         admin::create_topic(&format!("127.0.0.1:{}", port.number()), "learn", 1, &[])?;
         // SAFETY: our child, not waited for yet, so the id is its own.
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         child.wait()?;
         fs::rename(archive, self.archive())
-            .map_err(|e| io::Error::other(format!("the JVM wrote no class archive ({e}): {}", tail(&log))))
+            .map_err(|e| io::Error::other(format!("the JVM wrote no class archive ({e}): {}", node::tail(&log))))
     }
 
     fn bare_java(&self) -> Command {
@@ -154,24 +150,6 @@ impl Installed {
     fn archive(&self) -> PathBuf {
         self.folder.join("kafka.jsa")
     }
-}
-
-/// The arguments that a broker's command line ends in: no other process has them.
-pub fn broker_arguments(properties: &Path) -> [String; 2] {
-    ["kafka.Kafka".to_owned(), properties.display().to_string()]
-}
-
-/// Waits until the broker serves, or tells why it doesn't; what was in the log before `from` is of an earlier life.
-pub fn await_started(child: &mut std::process::Child, log: &Path, from: u64) -> io::Result<()> {
-    let started = wait::until(START, || {
-        if let Some(status) = child.try_wait()? {
-            return Err(io::Error::other(format!("Kafka ended with {status} instead of starting; {}", tail(log))));
-        }
-        let text = fs::read(log)?;
-        let now = String::from_utf8_lossy(&text[(from as usize).min(text.len())..]).contains(STARTED);
-        Ok(now.then_some(()))
-    })?;
-    started.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, format!("Kafka did not start within {START:?}; {}", tail(log))))
 }
 
 /// The cache of this project's tools: `${XDG_CACHE_HOME:-$HOME/.cache}/faust-dev`.
@@ -229,11 +207,4 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
         if from.is_dir() { copy_files(&from, &to)? } else { fs::copy(&from, &to).map(drop)? }
     }
     Ok(())
-}
-
-fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    format!("the last lines of {}:\n{}", log.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::folder::Folder;
+use crate::node::{self, Node};
 use crate::port::Port;
-use crate::properties::Node;
 use crate::{install, process, wait};
 
 /// How long a broker may take to shut down in order before it is killed.
@@ -116,7 +116,7 @@ impl Kafka {
         let before = fs::metadata(&self.broker.log).map_or(0, |log| log.len());
         let command = install::kafka()?.broker(&self.properties, &self.broker.log)?;
         let child = process.insert(process::spawn_bound_to_us(command)?);
-        install::await_started(child, &self.broker.log, before)
+        node::await_started(child, &self.broker.log, before)
     }
 
     fn signal(&self, signal: libc::c_int) -> io::Result<()> {

@@ -11,9 +11,9 @@ mod broker;
 mod folder;
 mod install;
 mod kafka;
+mod node;
 mod port;
 mod process;
-mod properties;
 mod shared;
 mod wait;
 

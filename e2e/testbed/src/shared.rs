@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::install;
+use crate::node::{self, Node};
 use crate::port::Port;
 use crate::process::{self, Pinned};
-use crate::properties::Node;
 
 /// The address of a broker to use instead.
 const ADDRESS: &str = "FAUST_TEST_KAFKA";
@@ -72,7 +72,7 @@ pub fn up() -> io::Result<Broker> {
     Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &[] }.write(&properties(&folder))?;
     fs::write(address(&folder), &broker.bootstrap)?;
     let mut child = process::spawn_detached(kafka.broker(&properties(&folder), &broker.log)?)?;
-    if let Err(problem) = install::await_started(&mut child, &broker.log, 0) {
+    if let Err(problem) = node::await_started(&mut child, &broker.log, 0) {
         let _ = child.kill();
         let _ = child.wait();
         return Err(problem);
@@ -121,7 +121,7 @@ fn look(folder: &Path) -> io::Result<State> {
 }
 
 fn process_of(folder: &Path) -> io::Result<Option<Pinned>> {
-    let arguments = install::broker_arguments(&properties(folder));
+    let arguments = node::arguments(&properties(folder));
     Pinned::by_last_arguments(&arguments.each_ref().map(String::as_str))
 }
 
