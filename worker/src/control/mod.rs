@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::{AppNode, Running};
@@ -148,6 +149,7 @@ impl Starting {
         let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone()));
         let server = web::bind(&settings).await?;
         let address = server.address();
+        write_port(&settings, address.port());
         let pages = tokio::spawn(server.serve(app, running.clone()));
         // Nobody waits any more: the worker starts all the same.
         let _ = begun.send((address, running.clone()));
@@ -169,6 +171,15 @@ impl Starting {
         let result = result.await;
         pages.abort();
         result
+    }
+}
+
+/// Tells programs on this machine which port was taken; a worker without a data folder tells it in its log only.
+fn write_port(settings: &Resolved, port: u16) {
+    if place(settings) != Place::Memory
+        && let Err(error) = std::fs::write(settings.datadir.join("web-port"), format!("{port}\n"))
+    {
+        tracing::warn!("{}: {error}", settings.datadir.join("web-port").display());
     }
 }
 
@@ -225,7 +236,8 @@ impl Joined {
             undrained: Arc::default(),
         };
         let undrained = shared.undrained.clone();
-        let (mailboxes, ends): (Vec<_>, Vec<_>) = (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
+        let (mailboxes, mut ends): (Vec<_>, FuturesUnordered<_>) =
+            (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
         running.shards(mailboxes.clone());
         app.set_running(Some(running.clone()));
 
@@ -242,6 +254,8 @@ impl Joined {
                     }
                 }
                 () = tasks.ended() => tasks.settle(&*membership),
+                // A shard ends when it is told to, and that comes later.
+                Some(_) = ends.next() => break Err(panicked("a shard")),
             }
         };
         tracing::info!("{}: stopping", app.id);
@@ -258,8 +272,8 @@ impl Joined {
         app.set_running(None);
         running.shards(Vec::new());
         drop(tasks);
-        for end in ends {
-            if end.await.is_err() {
+        while let Some(end) = ends.next().await {
+            if end.is_err() {
                 result = result.and(Err(panicked("a shard")));
             }
         }

@@ -202,7 +202,7 @@ impl Input {
 
     fn fail_to_read(&self, error: LogError) {
         self.feed().stopped.set(true);
-        self.task.judge(Verdict::StartOver(format!("{}: {error}", self.feed().partition)));
+        self.task.judge(Verdict::Reopen(format!("{}: {error}", self.feed().partition)));
     }
 }
 
