@@ -15,7 +15,8 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaType;
 
 use super::errors::{self, text};
-use super::producer;
+use super::fetch;
+use super::producer::{self, Report};
 use crate::log::{LogError, Wake};
 use crate::rt::Rt;
 
@@ -62,6 +63,7 @@ impl Client {
         unsafe {
             ffi::rd_kafka_conf_set_events(native.ptr(), events);
             ffi::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_directly));
+            ffi::rd_kafka_conf_set_error_cb(native.ptr(), Some(fetch::on_error));
         }
         let native = rdkafka::client::Client::new(&config, native, kind_of, DefaultClientContext)?;
         if kind == Kind::Consumer {
@@ -120,15 +122,22 @@ impl Client {
         }
     }
 
-    fn hear(&self, event: &Event) {
+    fn hear(&self, event: Event) {
         match event.kind() {
-            ffi::RD_KAFKA_EVENT_DR => producer::report(event.0),
+            ffi::RD_KAFKA_EVENT_DR => {
+                // SAFETY: the event lives, and is asked once.
+                let reports = unsafe { producer::reports(event.0) };
+                drop(event);
+                reports.into_iter().for_each(Report::tell);
+            }
             ffi::RD_KAFKA_EVENT_LOG => event.log(self.name),
             ffi::RD_KAFKA_EVENT_ERROR => {
                 let (code, why) = event.error();
                 match errors::general(code, why) {
-                    LogError::Refused(why) => self.set_trouble(Some(LogError::Refused(why))),
-                    _ if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.probe(&event.error().1),
+                    LogError::Unavailable(why) if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+                        self.probe(&why);
+                    }
+                    refused @ LogError::Refused(_) => self.set_trouble(Some(refused)),
                     other => tracing::warn!(target: "librdkafka", "{}: {other}", self.name),
                 }
             }
@@ -151,7 +160,7 @@ impl Client {
 fn serve(client: Arc<Client>, main: Queue) {
     while Arc::strong_count(&client) > 1 || client.has_unreported_records() {
         match main.next() {
-            Some(event) => client.hear(&event),
+            Some(event) => client.hear(event),
             None => {
                 if let Some(LogError::Unavailable(why)) = client.trouble() {
                     client.probe(&why);
