@@ -19,11 +19,12 @@ use super::fetch;
 use super::producer::{self, Report};
 use crate::log::{LogError, Wake};
 use crate::rt::Rt;
+use crate::time::TopicPartition;
 
 const POLL_MILLIS: c_int = 100;
 
 /// How long the brokers have to answer when a client doubts that they are there.
-const PROBE_MILLIS: c_int = 1_000;
+const PROBE_MILLIS: c_int = 3_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -225,6 +226,15 @@ impl Event {
     fn error(&self) -> (ffi::rd_kafka_resp_err_t, String) {
         // SAFETY: the event lives, and lends its text.
         unsafe { (ffi::rd_kafka_event_error(self.0.as_ptr()), text(ffi::rd_kafka_event_error_string(self.0.as_ptr()))) }
+    }
+
+    fn strays(&self, client: &str) {
+        // SAFETY: the event lives, and lends its messages.
+        while let Some(message) = unsafe { ffi::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() } {
+            // SAFETY: the message's topic lives as long as it.
+            let at = TopicPartition::new(unsafe { text(ffi::rd_kafka_topic_name(message.rkt)) }, message.partition as u32);
+            tracing::error!("{client}: record {} of {at} came outside of the partition's queue and is lost", message.offset);
+        }
     }
 
     fn log(&self, client: &str) {
