@@ -1,0 +1,1 @@
+//! Built from apps as users declare them.
