@@ -67,6 +67,11 @@ impl App {
         self.0.id
     }
 
+    #[cfg(test)]
+    pub(crate) fn node(&self) -> &'static AppNode {
+        self.0
+    }
+
     /// Settings of the app in code, in place of those it was made with. Flags and environment variables override them.
     pub fn configure(&self, settings: Settings) {
         self.0.option("app", self.0.id, "configure(..)");
