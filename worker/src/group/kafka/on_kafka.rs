@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use faust_testbed::{Broker, shared, unique};
+use faust_testbed::{Broker, Kafka, shared, unique};
 use faust_wire::Config;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -230,4 +230,27 @@ async fn describe(broker: &'static Broker, group: &str) -> BTreeMap<String, BTre
             (line[1].to_string(), partitions.split(',').map(|partition| partition.parse().unwrap()).collect())
         })
         .collect()
+}
+
+#[tokio::test]
+async fn a_member_outlives_its_broker() {
+    let broker = tokio::task::spawn_blocking(Kafka::start).await.unwrap().unwrap();
+    let (id, topic) = (unique("outlives"), unique("views"));
+    broker.create_topic(&topic, 2, &[]).unwrap();
+    let group = KafkaGroup::start(settings(&broker, &id, &topic, 2));
+    let (_, tasks) = assigned(&group).await;
+    let partition = TopicPartition::new(topic.as_str(), 1);
+    group.commit(vec![(partition.clone(), 7)]).await.unwrap();
+
+    broker.kill().unwrap();
+    assert!(matches!(in_time(group.next()).await, GroupEvent::Waiting { .. }));
+    while !matches!(in_time(group.next()).await, GroupEvent::Lost { .. }) {}
+    assert!(!group.lease().holds(rt::uptime_millis()));
+
+    let broker = tokio::task::spawn_blocking(move || broker.restart().map(|()| broker)).await.unwrap().unwrap();
+    assert_eq!(takes_over(&group).await, tasks);
+    assert_eq!(in_time(group.committed(std::slice::from_ref(&partition))).await, Ok(vec![Some(7)]));
+    in_time(group.commit(vec![(partition, 8)])).await.unwrap();
+    in_time(group.leave()).await;
+    drop(broker);
 }
