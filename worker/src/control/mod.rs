@@ -21,7 +21,7 @@ use crate::state::{FlushLimits, Place, StoreError, Stores, Throttle};
 use crate::status::Status;
 use crate::task::flusher::Flusher;
 use crate::task::shard::{self, Shared};
-use crate::topology::{Groups, Topology};
+use crate::topology::Topology;
 use crate::web;
 
 mod lag;
@@ -163,9 +163,9 @@ impl Starting {
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);
-            let membership = transport::membership(&settings, &log, groups.clone(), app.id).await?;
+            let membership = transport::membership(&settings, groups, app.id, address).await?;
             running.joined(membership.clone());
-            let worker = Joined { rt, settings, topology, log, membership, stores, status, groups };
+            let worker = Joined { rt, settings, topology, log, membership, stores, status };
             worker.run(app, running, &mut stops).await
         };
         let result = result.await;
@@ -202,7 +202,6 @@ struct Joined {
     membership: Arc<dyn Membership>,
     stores: Arc<Stores>,
     status: Arc<Status>,
-    groups: Groups,
 }
 
 impl Joined {
@@ -212,7 +211,7 @@ impl Joined {
         running: Arc<Running>,
         stops: &mut mpsc::UnboundedReceiver<()>,
     ) -> Result<(), Refusal> {
-        let Self { rt, settings, topology, log, membership, stores, status, groups: _ } = self;
+        let Self { rt, settings, topology, log, membership, stores, status } = self;
         let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
         let flusher = Arc::new(Flusher::new(limits));
         let flushing = tokio::spawn({

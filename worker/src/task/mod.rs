@@ -174,6 +174,7 @@ impl Task {
         *self.frozen.borrow_mut() = None;
         self.meter.commits.add(1);
         self.meter.missed_commits.set(0);
+        self.meter.back();
         self.settled.notify_waiters();
         self.wake();
     }
