@@ -36,6 +36,12 @@ fn in_memory(app: &str) -> InMemory {
     APPS.lock().unwrap().entry(app.to_string()).or_insert_with(make).clone()
 }
 
+/// The log in memory of an app, for tests that meddle with it.
+#[cfg(test)]
+pub(crate) fn memory_log(app: &str) -> Arc<MemoryLog> {
+    in_memory(app).log
+}
+
 /// Makes the log; connects to nothing yet.
 pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dyn Log>, Refusal> {
     match &settings.broker {
@@ -76,7 +82,8 @@ pub(super) async fn membership(
         }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let config = faust_wire::Config::parse(brokers, &client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+            let config =
+                faust_wire::Config::parse(brokers, &client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
             let group = GroupSettings {
                 group_id: app.to_string(),
                 client: faust_wire::Client::new(config),

@@ -43,6 +43,8 @@ pub(crate) struct Place {
 pub(crate) struct Budget {
     cached: Cell<usize>,
     open: Cell<usize>,
+    /// Overlays that share it.
+    overlays: Cell<usize>,
     /// Clean rows are evicted beyond this many bytes.
     cache_limit: usize,
     /// Tasks get no events while more than this is written and not frozen.
@@ -52,7 +54,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// A shard's share of the setting `cache-memory`, of which a quarter may be open.
     pub fn new(bytes: usize) -> Self {
-        Self { cached: Cell::new(0), open: Cell::new(0), cache_limit: bytes, open_limit: bytes / 4 }
+        Self { cached: Cell::new(0), open: Cell::new(0), overlays: Cell::new(0), cache_limit: bytes, open_limit: bytes / 4 }
     }
 
     /// Whether more is written than may wait for the next commit.
@@ -84,6 +86,10 @@ pub(crate) trait AnyOverlay: Any {
 
     /// Rows written since the last freeze.
     fn open_rows(&self) -> usize;
+
+    /// Whether more is written than may wait for the next commit, and this overlay has its share of that: one that waits in the middle of
+    /// an event with much open must not stop the others.
+    fn is_at_bound(&self) -> bool;
 
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
@@ -151,6 +157,7 @@ enum Cached<V> {
 
 impl<K: Key, V: Value> Overlay<K, V> {
     pub fn new(place: Place) -> Self {
+        Budget::change(&place.budget.overlays, 1, 0);
         Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false) }
     }
 
@@ -366,6 +373,11 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
         self.rows.borrow().open.len()
     }
 
+    fn is_at_bound(&self) -> bool {
+        let budget = &self.place.budget;
+        budget.is_open_full() && self.rows.borrow().open_bytes > budget.open_limit / budget.overlays.get()
+    }
+
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         self.check()?;
         // Bytes that are no key of this table's type, or not as this table writes it, are the key of no row.
@@ -397,6 +409,7 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 impl<K, V> Drop for Overlay<K, V> {
     fn drop(&mut self) {
         self.rows.get_mut().give_back(&self.place.budget);
+        Budget::change(&self.place.budget.overlays, 0, 1);
     }
 }
 
