@@ -10,14 +10,18 @@ use crate::log::BoxFuture;
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
-pub(crate) mod assignor;
+#[cfg(feature = "kafka")]
+mod assignor;
 mod events;
 #[cfg(feature = "kafka")]
-pub(crate) mod kafka;
-pub(crate) mod protocol;
+mod kafka;
+#[cfg(feature = "kafka")]
+mod protocol;
 mod single;
-pub(crate) mod topology_hash;
-pub(crate) mod userdata;
+#[cfg(feature = "kafka")]
+mod topology_hash;
+#[cfg(feature = "kafka")]
+mod userdata;
 
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{GroupSettings, KafkaGroup};
@@ -53,6 +57,7 @@ pub(crate) trait Membership: Send + Sync + 'static {
 }
 
 /// What the group says.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "a group of one is never lost"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupEvent {
     /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released.
@@ -70,6 +75,7 @@ pub(crate) enum GroupEvent {
 }
 
 /// Why an offset wasn't committed or read.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "a group of one is never lost"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupError {
     /// The membership under which the work was done is gone: drop it, the tasks are not ours.
