@@ -121,7 +121,7 @@ impl App {
     /// Runs the command line: `worker`, `--help`, `--version`. Ends the process with the exit code, after one sentence, where something
     /// is wrong.
     pub fn main(self) -> Result<()> {
-        { let _ = self; Ok(()) }
+        crate::cli::main(self.0)
     }
 
     /// Starts a worker inside of a program that has a tokio runtime of its own: no command line, no signal handlers, no logging.
