@@ -1,6 +1,6 @@
 # What people type. Every target does its own set-up; the work is in scripts/ and in cargo.
 
-.PHONY: help demo kafka kafka-down kafka-status test test-unit test-kafka env
+.PHONY: help demo kafka kafka-down kafka-status test test-unit test-kafka bench env
 
 help:
 	@echo 'make demo          count page views in this terminal: no broker, no C++ build'
@@ -8,6 +8,7 @@ help:
 	@echo 'make test          everything that is tested: test-unit, then test-kafka'
 	@echo 'make test-unit     formatting, lints, unit, property and doc tests'
 	@echo 'make test-kafka    the tests on a real broker, which it starts and stops itself'
+	@echo 'make bench         the worker beside a hand-written loop, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
 
 demo:
@@ -35,6 +36,10 @@ test-unit:
 test-kafka:
 	@scripts/setup.sh test
 	@scripts/test.sh kafka
+
+bench:
+	@scripts/setup.sh test
+	@scripts/bench.sh
 
 env:
 	@scripts/env.sh

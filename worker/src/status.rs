@@ -89,6 +89,9 @@ impl Notice {
     }
 }
 
+/// How long a worker that has lost Kafka counts as ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The whole worker.
 pub(crate) struct Status {
     pub app: &'static str,
@@ -132,7 +135,7 @@ impl Status {
             return Err(sentence);
         }
         let tasks: Vec<_> = self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).collect();
-        if let Some((task, problem)) = tasks.iter().find_map(|task| Some((task, task.problem()?))) {
+        if let Some((task, problem)) = tasks.iter().find_map(|task| Some((task, task.unready()?))) {
             return Err(format!("task {}: {problem}", task.id));
         }
         let running = tasks.iter().filter(|task| task.stage() == Stage::Running).count() as i64;
@@ -183,6 +186,8 @@ pub(crate) struct TaskMeter {
     pub starts_over: Counter,
     stage: Mutex<Stage>,
     problem: Notice,
+    /// Kafka can't be reached, since when, and what it said.
+    away: Mutex<Option<(String, Instant)>>,
 }
 
 impl TaskMeter {
@@ -199,6 +204,7 @@ impl TaskMeter {
             starts_over: Counter::default(),
             stage: Mutex::new(Stage::Absent),
             problem: Notice::default(),
+            away: Mutex::default(),
         }
     }
 
@@ -214,7 +220,30 @@ impl TaskMeter {
 
     /// What keeps the task from going on, in one sentence.
     pub fn problem(&self) -> Option<String> {
-        self.problem.get()
+        self.problem.get().or_else(|| self.away.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone()))
+    }
+
+    /// A problem that makes the worker unready: Kafka that went away does so only after a while, for it comes back by itself.
+    fn unready(&self) -> Option<String> {
+        let long_away = || self.away.lock().unwrap().as_ref().filter(|(_, since)| since.elapsed() > PATIENCE).map(|(why, _)| why.clone());
+        self.problem.get().or_else(long_away)
+    }
+
+    /// Kafka can't be reached; the client goes on trying.
+    pub fn away(&self, sentence: String) {
+        let mut away = self.away.lock().unwrap();
+        if away.is_none() {
+            tracing::warn!("task {}: {sentence}", self.id);
+        }
+        let since = away.as_ref().map_or_else(rt::now, |(_, since)| *since);
+        *away = Some((sentence, since));
+    }
+
+    /// Kafka has answered.
+    pub fn back(&self) {
+        if self.away.lock().unwrap().take().is_some() {
+            tracing::info!("task {}: Kafka is back", self.id);
+        }
     }
 
     pub fn wait_for(&self, sentence: String) {

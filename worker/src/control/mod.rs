@@ -7,6 +7,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::{AppNode, Running};
@@ -20,7 +21,7 @@ use crate::state::{FlushLimits, Place, StoreError, Stores, Throttle};
 use crate::status::Status;
 use crate::task::flusher::Flusher;
 use crate::task::shard::{self, Shared};
-use crate::topology::{Groups, Topology};
+use crate::topology::Topology;
 use crate::web;
 
 mod lag;
@@ -148,6 +149,7 @@ impl Starting {
         let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone()));
         let server = web::bind(&settings).await?;
         let address = server.address();
+        write_port(&settings, address.port());
         let pages = tokio::spawn(server.serve(app, running.clone()));
         // Nobody waits any more: the worker starts all the same.
         let _ = begun.send((address, running.clone()));
@@ -161,14 +163,23 @@ impl Starting {
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);
-            let membership = transport::membership(&settings, &log, groups.clone(), app.id).await?;
+            let membership = transport::membership(&settings, groups, app.id, address).await?;
             running.joined(membership.clone());
-            let worker = Joined { rt, settings, topology, log, membership, stores, status, groups };
+            let worker = Joined { rt, settings, topology, log, membership, stores, status };
             worker.run(app, running, &mut stops).await
         };
         let result = result.await;
         pages.abort();
         result
+    }
+}
+
+/// Tells programs on this machine which port was taken; a worker without a data folder tells it in its log only.
+fn write_port(settings: &Resolved, port: u16) {
+    if place(settings) != Place::Memory
+        && let Err(error) = std::fs::write(settings.datadir.join("web-port"), format!("{port}\n"))
+    {
+        tracing::warn!("{}: {error}", settings.datadir.join("web-port").display());
     }
 }
 
@@ -191,7 +202,6 @@ struct Joined {
     membership: Arc<dyn Membership>,
     stores: Arc<Stores>,
     status: Arc<Status>,
-    groups: Groups,
 }
 
 impl Joined {
@@ -201,7 +211,7 @@ impl Joined {
         running: Arc<Running>,
         stops: &mut mpsc::UnboundedReceiver<()>,
     ) -> Result<(), Refusal> {
-        let Self { rt, settings, topology, log, membership, stores, status, groups: _ } = self;
+        let Self { rt, settings, topology, log, membership, stores, status } = self;
         let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
         let flusher = Arc::new(Flusher::new(limits));
         let flushing = tokio::spawn({
@@ -225,7 +235,8 @@ impl Joined {
             undrained: Arc::default(),
         };
         let undrained = shared.undrained.clone();
-        let (mailboxes, ends): (Vec<_>, Vec<_>) = (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
+        let (mailboxes, mut ends): (Vec<_>, FuturesUnordered<_>) =
+            (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
         running.shards(mailboxes.clone());
         app.set_running(Some(running.clone()));
 
@@ -242,6 +253,8 @@ impl Joined {
                     }
                 }
                 () = tasks.ended() => tasks.settle(&*membership),
+                // A shard ends when it is told to, and that comes later.
+                Some(_) = ends.next() => break Err(panicked("a shard")),
             }
         };
         tracing::info!("{}: stopping", app.id);
@@ -258,8 +271,8 @@ impl Joined {
         app.set_running(None);
         running.shards(Vec::new());
         drop(tasks);
-        for end in ends {
-            if end.await.is_err() {
+        while let Some(end) = ends.next().await {
+            if end.is_err() {
                 result = result.and(Err(panicked("a shard")));
             }
         }

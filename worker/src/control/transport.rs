@@ -1,11 +1,16 @@
 //! Which log and which group the settings ask for.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use crate::cli::Refusal;
+#[cfg(feature = "kafka")]
+use crate::group::{GroupSettings, KafkaGroup};
 use crate::group::{Membership, SingleGroup};
+#[cfg(feature = "kafka")]
+use crate::log::LogError;
 use crate::log::{Log, MemoryLog};
 use crate::rt::Rt;
 use crate::settings::{Broker, Resolved};
@@ -50,26 +55,45 @@ fn kafka_settings(settings: &Resolved, brokers: &str, app: &str) -> crate::log::
     crate::log::KafkaSettings {
         brokers: brokers.to_string(),
         group_id: app.to_string(),
-        client_id: format!("faust-{app}"),
+        client_id: client_id(app),
         fetch_memory: settings.fetch_memory as usize,
         message_timeout: settings.message_timeout(),
         extra: settings.kafka.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     }
 }
 
-/// Joins the group.
+/// Joins the group; `endpoint` is where other workers reach this one.
 pub(super) async fn membership(
     settings: &Resolved,
-    log: &Arc<dyn Log>,
     groups: Groups,
     app: &str,
+    endpoint: SocketAddr,
 ) -> Result<Arc<dyn Membership>, Refusal> {
-    let _ = log;
     match &settings.broker {
-        Broker::Memory => Ok(SingleGroup::start(&groups, in_memory(app).offsets)),
+        Broker::Memory => {
+            let _ = endpoint;
+            Ok(SingleGroup::start(&groups, in_memory(app).offsets))
+        }
         #[cfg(feature = "kafka")]
-        Broker::Kafka(brokers) => Err(Refusal::new(crate::cli::ExitReason::KafkaRefuses, format!("{brokers} {:?}", settings.session_timeout))),
+        Broker::Kafka(brokers) => {
+            let config = faust_wire::Config::parse(brokers, &client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+            let group = GroupSettings {
+                group_id: app.to_string(),
+                client: faust_wire::Client::new(config),
+                groups,
+                session_timeout: settings.session_timeout,
+                rebalance_timeout: settings.rebalance_timeout,
+                margin: settings.message_timeout(),
+                endpoint: endpoint.to_string(),
+            };
+            Ok(KafkaGroup::start(group))
+        }
         #[cfg(not(feature = "kafka"))]
         Broker::Kafka(_) => unreachable!("settings refuse a broker whose client isn't compiled in"),
     }
+}
+
+#[cfg(feature = "kafka")]
+fn client_id(app: &str) -> String {
+    format!("faust-{app}")
 }

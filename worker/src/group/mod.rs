@@ -12,11 +12,15 @@ use crate::topology::TaskId;
 
 pub(crate) mod assignor;
 mod events;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod protocol;
 mod single;
 pub(crate) mod topology_hash;
 pub(crate) mod userdata;
 
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::{GroupSettings, KafkaGroup};
 pub(crate) use single::{Offsets, SingleGroup};
 
 /// One member of the group, from join to leave.
@@ -54,7 +58,8 @@ pub(crate) enum GroupEvent {
     /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released.
     Assigned { generation: i32, tasks: Vec<TaskId> },
     /// The membership is gone (session expired, fenced by the coordinator): all task epochs end now, nothing may be committed or
-    /// produced for them. The member joins anew by itself; an assignment follows.
+    /// produced for them. The member joins anew by itself; an assignment follows. Neither lease nor commit serve the new membership
+    /// before that next event is taken, so have the old one's epochs ended when you call [`next`](Membership::next) again.
     Lost { reason: String },
     /// Waiting for something outside, in one sentence; cleared by the next event.
     Waiting { reason: String },

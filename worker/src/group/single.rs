@@ -77,7 +77,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_start_finds_the_offsets_of_the_first() {
-        let groups = vec![CoPartitioned { topics: vec!["a".into()], partitions: 1 }, CoPartitioned { topics: vec!["b".into()], partitions: 2 }];
+        let groups = vec![
+            CoPartitioned { topics: vec!["a".into()], partitions: 1 },
+            CoPartitioned { topics: vec!["b".into()], partitions: 2 },
+        ];
         let offsets = Arc::new(Offsets::default());
         let group = SingleGroup::start(&groups, offsets.clone());
         let task = |group, partition| TaskId { group, partition };

@@ -17,8 +17,10 @@ pub(super) struct World {
     pub log: Arc<dyn Log>,
     pub topic: String,
     /// Lets the records of a partition below an offset expire.
-    pub expire: Box<dyn Fn(&TopicPartition, i64)>,
+    pub expire: Expire,
 }
+
+type Expire = Box<dyn Fn(&TopicPartition, i64)>;
 
 pub(super) const PARTITIONS: u32 = 3;
 
@@ -274,7 +276,8 @@ async fn who_does_not_poll_loses_nothing(world: World) {
 async fn null_and_empty_are_told_apart_and_headers_and_timestamps_survive(world: World) {
     let headers: [Header; 4] =
         [("a".into(), Some(b"1".to_vec())), ("b".into(), None), ("a".into(), Some(vec![])), (String::new(), Some(vec![0, 255]))];
-    let shapes: [(Option<&[u8]>, Option<&[u8]>, &[Header], i64); 5] = [
+    type Shape<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, &'a [Header], i64);
+    let shapes: [Shape; 5] = [
         (None, None, &[], 1_700_000_000_001),
         (Some(b""), Some(b""), &headers, 1_700_000_000_002),
         (Some(b"k"), None, &headers[..1], 1_700_000_000_003),
@@ -298,7 +301,7 @@ async fn null_and_empty_are_told_apart_and_headers_and_timestamps_survive(world:
 
 async fn rows_keep_their_order_and_tombstones(world: World) {
     let mut rows: Vec<Row> =
-        (0..5_000).map(|i: u32| Row { key: i.to_be_bytes().to_vec(), value: (i % 3 != 0).then(|| vec![i as u8]) }).collect();
+        (0..5_000).map(|i: u32| Row { key: i.to_be_bytes().to_vec(), value: (i & 3 != 0).then(|| vec![i as u8]) }).collect();
     rows.push(Row { key: vec![], value: Some(vec![]) });
     assert_eq!(world.fill_rows(1, &rows).await, 5_000);
     let nothing = Arc::new(Deliveries::default());

@@ -56,31 +56,40 @@ async fn freeze(shard: &Shard) -> Vec<Rc<Task>> {
         }
     }
     for task in tasks.iter().filter(|task| task.due.get()) {
-        let missed = task.meter.missed_commits.get().max(0) + 1;
-        task.meter.missed_commits.set(missed);
-        if missed == MISSED {
-            let agents: Vec<&str> = task.feeds.iter().filter(|feed| feed.seat.busy.get()).map(|feed| feed.seat.agent).collect();
-            let events: Vec<String> = agents.iter().filter_map(|agent| task.in_hand(agent)).collect();
-            tracing::warn!(
-                "task {}: agent {} has been in the middle of an event for {MISSED} commits ({})",
-                task.id,
-                agents.join(", "),
-                events.join(", ")
-            );
-        }
+        name_the_late(shard, task);
     }
     // Those that the shard's bound had parked look again.
     tasks.iter().for_each(|task| task.wake());
-    tasks.into_iter().filter(|task| task.frozen.borrow().is_some()).collect()
+    tasks
 }
 
-/// Commits what these tasks have frozen. Each that fails is told so; each that ended meanwhile is left alone.
+/// A task that sits out is named: in the log after a few commits, and as not ready after `event-timeout`.
+fn name_the_late(shard: &Shard, task: &Task) {
+    let missed = task.meter.missed_commits.get().max(0) + 1;
+    task.meter.missed_commits.set(missed);
+    let late = shard.settings.commit_interval * missed as u32;
+    if missed != MISSED && late < shard.settings.event_timeout {
+        return;
+    }
+    let busy = || task.feeds.iter().filter(|feed| feed.seat.busy.get()).map(|feed| feed.seat.agent);
+    let agents: Vec<&str> = busy().collect();
+    let events: Vec<String> = busy().filter_map(|agent| task.in_hand(agent)).collect();
+    let sentence = format!("agent {} is still in the middle of {}, for {missed} commits by now", agents.join(", "), events.join(", "));
+    if late < shard.settings.event_timeout {
+        tracing::warn!("task {}: {sentence}", task.id);
+    } else {
+        task.meter.wait_for(format!("{sentence}, which is more than `event-timeout`"));
+    }
+}
+
+/// Commits what these tasks have frozen and no other commit has taken up. Each that fails is told so; each that ended meanwhile is left alone.
 pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
     let mut flushes = Vec::new();
     for task in tasks {
         match Flush::begin(shard, task).await {
-            Ok(flush) => flushes.push(flush),
-            Err(verdict) => task.judge(verdict),
+            Some(Ok(flush)) => flushes.push(flush),
+            Some(Err(verdict)) => task.judge(verdict),
+            None => {}
         }
     }
     let mut flushed = Vec::new();
@@ -114,27 +123,33 @@ struct TableFlush {
 }
 
 impl Flush {
-    /// Encodes and queues, slice by slice.
-    async fn begin(shard: &Shard, task: &Rc<Task>) -> Result<Self, Verdict> {
+    /// Takes up what the task has frozen, if anything.
+    async fn begin(shard: &Shard, task: &Rc<Task>) -> Option<Result<Self, Verdict>> {
         let (offsets, sent) = {
-            let frozen = task.frozen.borrow();
-            let frozen = frozen.as_ref().expect("a task that has frozen");
+            let mut frozen = task.frozen.borrow_mut();
+            let frozen = frozen.as_mut().filter(|frozen| !frozen.taken)?;
+            frozen.taken = true;
             (frozen.offsets.clone(), frozen.sent.clone())
         };
         let mut flush = Self { task: task.clone(), offsets, sent, tables: Vec::new() };
-        for table in &task.tables {
+        Some(flush.produce(shard).await.map(|()| flush))
+    }
+
+    /// Encodes and queues, slice by slice.
+    async fn produce(&mut self, shard: &Shard) -> Result<(), Verdict> {
+        for table in &self.task.tables {
             let mut out = TableFlush::default();
             loop {
                 match table.overlay.encode(SLICE) {
-                    Ok(Some(rows)) => produce(shard, task, table, rows, &mut out).await?,
+                    Ok(Some(rows)) => produce(shard, &self.task, table, rows, &mut out).await?,
                     Ok(None) => break,
                     Err(error) => return Err(Verdict::Fail(error.to_string())),
                 }
                 tokio::task::yield_now().await;
             }
-            flush.tables.push(out);
+            self.tables.push(out);
         }
-        Ok(flush)
+        Ok(())
     }
 
     /// Waits for every report: of what the agents sent, and of the changelogs.
@@ -182,7 +197,9 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
         }
         match shard.membership.commit(offsets).await {
             Ok(()) => {
-                flushes.iter().filter(|_| waited).for_each(|flush| flush.task.meter.go_on());
+                if waited {
+                    flushes.iter().for_each(|flush| flush.task.meter.go_on());
+                }
                 return true;
             }
             // The epochs end by the membership's own word, which is on its way; nothing is applied.
@@ -229,7 +246,7 @@ async fn apply(shard: &Shard, flushes: Vec<Flush>) {
                 flush.task.thaw(flush.offsets);
             }
             // The changelog has it all: starting over restores what the store lacks.
-            Some(error) => flush.task.judge(Verdict::StartOver(error.to_string())),
+            Some(error) => flush.task.judge(Verdict::Reopen(error.to_string())),
         }
     }
 }

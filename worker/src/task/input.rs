@@ -38,6 +38,8 @@ pub(super) struct Feed {
     /// The first offset of this epoch.
     pub start: i64,
     budget: Cell<u32>,
+    /// Kafka could not be reached when this was last asked for records.
+    away: Cell<bool>,
     /// Stopped for good: nothing comes any more in this epoch.
     stopped: Cell<bool>,
 }
@@ -72,6 +74,7 @@ impl Feed {
             on_decode_error,
             start,
             budget: Cell::new(BUDGET),
+            away: Cell::new(false),
             stopped: Cell::new(false),
         }
     }
@@ -135,6 +138,13 @@ impl Input {
         loop {
             let record = match feed.poll_record(cx) {
                 Poll::Ready(Ok(record)) => record,
+                // The client reconnects by itself; what is in the overlays is still good.
+                Poll::Ready(Err(error @ LogError::Unavailable(_))) => {
+                    feed.away.set(true);
+                    task.meter.away(error.to_string());
+                    feed.budget.set(BUDGET);
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(error)) => {
                     self.fail_to_read(error);
                     feed.waker.register(cx.waker());
@@ -145,6 +155,9 @@ impl Input {
                     return Poll::Pending;
                 }
             };
+            if feed.away.replace(false) {
+                task.meter.back();
+            }
             if record.offset < feed.start {
                 // Of an earlier fetch of this partition: dropped by construction, and read again if it is ours to read.
                 continue;
@@ -202,7 +215,7 @@ impl Input {
 
     fn fail_to_read(&self, error: LogError) {
         self.feed().stopped.set(true);
-        self.task.judge(Verdict::StartOver(format!("{}: {error}", self.feed().partition)));
+        self.task.judge(Verdict::Reopen(format!("{}: {error}", self.feed().partition)));
     }
 }
 

@@ -40,20 +40,30 @@ pub(super) async fn live(
     let meter = meter(&shard, id);
     let mut pause = FIRST_PAUSE;
     let mut epoch = first_epoch;
+    let mut kept = None;
     loop {
-        meter.enter(Stage::Opening);
-        let opened = tokio::select! {
-            biased;
-            _ = &mut stop => break,
-            opened = open_patiently(&shard, id, &meter) => opened,
+        let opened = match kept.take() {
+            Some(opened) => opened,
+            None => {
+                meter.enter(Stage::Opening);
+                tokio::select! {
+                    biased;
+                    _ = &mut stop => break,
+                    opened = open_patiently(&shard, id, &meter) => opened,
+                }
+            }
         };
         let begun = crate::rt::now();
         match run(&shard, id, epoch, &meter, opened, &mut stop).await {
             End::Stopped => break,
-            End::StartOver(why) => {
+            End::StartOver { why, keep } => {
                 meter.starts_over.add(1);
                 meter.wait_for(format!("starting over from the committed offset: {why}"));
+                kept = keep;
             }
+        }
+        if kept.is_none() {
+            close(&shard, id, &meter).await;
         }
         pause = if begun.elapsed() > RECOVERED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         epoch = shard.next_epoch();
@@ -63,6 +73,8 @@ pub(super) async fn live(
             () = tokio::time::sleep(pause) => {}
         }
     }
+    drop(kept);
+    close(&shard, id, &meter).await;
     shard.forget(id);
     meter.enter(Stage::Absent);
     // Whoever waited may have gone.
@@ -72,7 +84,8 @@ pub(super) async fn live(
 /// Why one epoch ended.
 enum End {
     Stopped,
-    StartOver(String),
+    /// With what is still good: the stores, where the committed offsets are.
+    StartOver { why: String, keep: Option<Opened> },
 }
 
 /// Opens the task, as often as it takes.
@@ -106,10 +119,7 @@ async fn run(
 ) -> End {
     let task = match begin(shard, id, epoch, meter, opened) {
         Ok(task) => task,
-        Err(error) => {
-            close(shard, id, meter).await;
-            return End::StartOver(error.to_string());
-        }
+        Err(error) => return End::StartOver { why: error.to_string(), keep: None },
     };
     let mut agents = start_agents(shard, &task);
     shard.set_running(id, Some(task.clone()));
@@ -128,7 +138,12 @@ async fn run(
             Ok(Stop::Drop) | Err(_) => End::Stopped,
         },
         verdict = task.judgement() => match verdict {
-            Verdict::StartOver(why) => End::StartOver(why),
+            Verdict::StartOver(why) => {
+                let tables = task.tables.iter().map(|table| table.afresh(&shard.budget)).collect();
+                let starts = task.committed.borrow().clone();
+                End::StartOver { why, keep: Some(Opened { tables, starts }) }
+            }
+            Verdict::Reopen(why) => End::StartOver { why, keep: None },
             Verdict::Fail(why) => fail(shard, why, stop).await,
         },
         Some((agent, result)) = agents.next() => {
@@ -141,8 +156,6 @@ async fn run(
     task.end();
     drop(agents);
     shard.set_running(id, None);
-    drop(task);
-    close(shard, id, meter).await;
     end
 }
 

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::group::Membership;
-use crate::log::{Deliveries, TopicId};
+use crate::log::{Deliveries, TopicFacts, TopicId};
 use crate::model::{Key, Value};
 use crate::rt;
 use crate::state::{SharedStore, StoreId};
 use crate::status::TaskMeter;
 use crate::table::TableNode;
-use crate::table::overlay::{AnyOverlay, Budget, Overlay};
+use crate::table::overlay::{AnyOverlay, Budget, Overlay, Place};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
@@ -71,6 +71,28 @@ pub(crate) struct TaskTable {
     pub store: SharedStore,
     pub changelog: TopicPartition,
     pub changelog_id: TopicId,
+    partitions: u32,
+}
+
+impl TaskTable {
+    fn new(
+        node: &'static TableNode,
+        store: SharedStore,
+        changelog: TopicPartition,
+        facts: TopicFacts,
+        budget: &Rc<Budget>,
+    ) -> Self {
+        let (table, partition, partitions) = (node.name, changelog.partition, facts.partitions);
+        let place = Place { table, partition, partitions, store: store.clone(), budget: budget.clone() };
+        let id = StoreId { table: table.to_string(), partition };
+        Self { node, overlay: (node.overlay)(node, place), id, store, changelog, changelog_id: facts.id, partitions }
+    }
+
+    /// The same store under an overlay that knows nothing yet.
+    fn afresh(&self, budget: &Rc<Budget>) -> Self {
+        let facts = TopicFacts { id: self.changelog_id, partitions: self.partitions };
+        Self::new(self.node, self.store.clone(), self.changelog.clone(), facts, budget)
+    }
 }
 
 /// How a task tells its shard's committer.
@@ -94,8 +116,10 @@ enum Phase {
 /// Why an epoch ends from inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// What was flushed did not land: drop it all and read again from the committed offset.
+    /// What was flushed did not land: drop it all and read again from the committed offset, which the stores are at.
     StartOver(String),
+    /// A store or a fetch failed: open the task anew.
+    Reopen(String),
     /// The worker has to end: an agent failed, or a record is refused under `on-decode-error=fail`.
     Fail(String),
 }
@@ -106,6 +130,8 @@ pub(crate) struct Frozen {
     pub offsets: Vec<i64>,
     /// Delivery of what was sent in it.
     pub sent: Arc<Deliveries>,
+    /// A commit has taken it up; no other one may.
+    pub taken: bool,
 }
 
 impl Task {
@@ -113,9 +139,8 @@ impl Task {
     fn boundary(&self) {
         if self.due.get() && self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
             self.due.set(false);
-            if self.freeze() {
-                self.shard.froze.notify_one();
-            }
+            self.freeze();
+            self.shard.froze.notify_one();
         }
     }
 
@@ -133,7 +158,7 @@ impl Task {
             table.overlay.freeze();
         }
         let sent = std::mem::take(&mut *self.sent.borrow_mut());
-        *self.frozen.borrow_mut() = Some(Frozen { offsets, sent });
+        *self.frozen.borrow_mut() = Some(Frozen { offsets, sent, taken: false });
         true
     }
 
@@ -149,6 +174,7 @@ impl Task {
         *self.frozen.borrow_mut() = None;
         self.meter.commits.add(1);
         self.meter.missed_commits.set(0);
+        self.meter.back();
         self.settled.notify_waiters();
         self.wake();
     }

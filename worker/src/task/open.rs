@@ -11,10 +11,9 @@ use super::shard::Shard;
 use super::{TaskId, TaskTable};
 use crate::group::GroupError;
 use crate::log::{Bounds, LogError};
-use crate::state::{Limits, Position, Progress, Restore, RestoreError, SharedStore, StoreError, StoreId, WipeReason, replay};
+use crate::state::{Limits, Position, Progress, Restore, RestoreError, SharedStore, StoreError, WipeReason, replay};
 use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
 use crate::table::TableNode;
-use crate::table::overlay::Place;
 use crate::time::TopicPartition;
 
 /// Rows and bytes that one restore holds in memory at a time.
@@ -151,16 +150,9 @@ async fn open_table(
         Some(span) => Some(restore(shard, meter, &changelog, store.clone(), span).await?),
     };
     meter.stored.set(position.map_or(0, |position| position.next_offset));
-    let id = StoreId { table: table.to_string(), partition };
-    shard.flusher.opened(&id, store.clone(), meter.clone(), position.as_ref());
-    let place = Place {
-        table,
-        partition,
-        partitions: facts.partitions,
-        store: store.clone(),
-        budget: shard.budget.clone(),
-    };
-    Ok(TaskTable { node, id, overlay: (node.overlay)(node, place), store, changelog, changelog_id: facts.id })
+    let own = TaskTable::new(node, store, changelog, *facts, &shard.budget);
+    shard.flusher.opened(&own.id, own.store.clone(), meter.clone(), position.as_ref());
+    Ok(own)
 }
 
 async fn restore(

@@ -80,7 +80,8 @@ impl Extras {
             }
         }
         let full_cost = |member: usize| member_cost[member] + self.cost_of(self.totals[member] + 1);
-        let Some(end) = (0..self.totals.len()).min_by_key(|&member| full_cost(member)).filter(|&member| full_cost(member) < 0) else {
+        let Some(end) = (0..self.totals.len()).min_by_key(|&member| full_cost(member)).filter(|&member| full_cost(member) < 0)
+        else {
             return false;
         };
         let mut member = end;

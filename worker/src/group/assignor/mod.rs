@@ -65,7 +65,8 @@ pub(crate) fn assign(members: &[Member], groups: &[CoPartitioned]) -> Plan {
         }
     }
     for (share, member) in shares.iter_mut().zip(&members) {
-        let mut revokes: Vec<TaskId> = member.owned.iter().copied().filter(|task| share.active.binary_search(task).is_err()).collect();
+        let mut revokes: Vec<TaskId> =
+            member.owned.iter().copied().filter(|task| share.active.binary_search(task).is_err()).collect();
         revokes.sort();
         revokes.dedup();
         share.revokes = revokes;
@@ -95,7 +96,9 @@ fn holders(members: &[&Member], groups: &[CoPartitioned]) -> Vec<Vec<Holder>> {
             *held = match *held {
                 (Holder::None, _) => (Holder::One(index), member.generation),
                 (_, generation) if generation < member.generation => (Holder::One(index), member.generation),
-                (Holder::One(other), generation) if generation == member.generation && other != index => (Holder::Several, generation),
+                (Holder::One(other), generation) if generation == member.generation && other != index => {
+                    (Holder::Several, generation)
+                }
                 other => other,
             };
         }

@@ -13,16 +13,36 @@ pub(crate) enum Input {
     /// The coordinator is found, and connected to.
     Connected,
     /// It can't be found or connected to, or a connection to it broke, or an answer took too long.
-    Disconnected { reason: String },
+    Disconnected {
+        reason: String,
+    },
     /// Kafka won't have us.
-    Refused { reason: String },
-    Joined { sent: u64, answer: Result<Joined, Rejected> },
-    Synced { sent: u64, by: Sender, answer: Result<Assignment, Verdict> },
-    Heartbeat { sent: u64, by: Sender, verdict: Verdict },
+    Refused {
+        reason: String,
+    },
+    Joined {
+        sent: u64,
+        answer: Result<Joined, Rejected>,
+    },
+    Synced {
+        sent: u64,
+        by: Sender,
+        answer: Result<Assignment, Verdict>,
+    },
+    Heartbeat {
+        sent: u64,
+        by: Sender,
+        verdict: Verdict,
+    },
     /// An offset commit was refused.
-    CommitRefused { by: Sender, verdict: Verdict },
+    CommitRefused {
+        by: Sender,
+        verdict: Verdict,
+    },
     /// All that the assignment `seq` and those before it took away is given up.
-    Released { seq: u64 },
+    Released {
+        seq: u64,
+    },
     Leave,
     /// The coordinator has answered the farewell.
     LeaveAnswered,
@@ -68,12 +88,27 @@ pub(crate) struct Peer {
 pub(crate) enum Action {
     /// Drop every connection and everything asked over it; find the coordinator and connect.
     Connect,
-    Join { member: String, subscription: Subscription },
-    Sync { by: Sender, assignments: Vec<(String, Assignment)> },
-    Heartbeat { by: Sender },
-    Leave { member: String },
-    Renew { sent: u64 },
+    Join {
+        member: String,
+        subscription: Subscription,
+    },
+    Sync {
+        by: Sender,
+        assignments: Vec<(String, Assignment)>,
+    },
+    Heartbeat {
+        by: Sender,
+    },
+    Leave {
+        member: String,
+    },
+    Renew {
+        sent: u64,
+    },
     EndLease,
     /// `seq` is what [`Input::Released`] answers with.
-    Emit { seq: u64, event: GroupEvent },
+    Emit {
+        seq: u64,
+        event: GroupEvent,
+    },
 }

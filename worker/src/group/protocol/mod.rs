@@ -12,13 +12,12 @@
 //! coordinator ends that, or a session's length without any answer from it.
 
 use super::GroupEvent;
-use super::assignor::{self, Member};
 use super::topology_hash::TopologyHash;
 use super::userdata::{Assignment, Subscription};
-use crate::time::TopicPartition;
-use crate::topology::{CoPartitioned, Groups, TaskId};
+use crate::topology::{Groups, TaskId};
 
 mod exchange;
+mod leader;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -320,30 +319,11 @@ impl Protocol {
         self.leader = joined.leader == joined.member;
         self.me = Sender { member: joined.member, generation: joined.generation };
         self.step = Step::Sync;
-        let assignments = if self.leader && !joined.skip_assignment { self.plan(&joined.peers) } else { Vec::new() };
+        let assignments = match self.leader && !joined.skip_assignment {
+            true => leader::plan(&self.me.member, &joined.peers, &self.identity.groups),
+            false => Vec::new(),
+        };
         self.actions.push(Action::Sync { by: self.me.clone(), assignments });
-    }
-
-    /// The leader's work: who gets what.
-    fn plan(&self, peers: &[Peer]) -> Vec<(String, Assignment)> {
-        let members: Vec<Member> = peers.iter().map(|peer| self.claims(peer)).collect();
-        let plan = assignor::assign(&members, &self.identity.groups);
-        let assignment = |share: assignor::Share| {
-            let leader = self.me.member.clone();
-            (share.member, Assignment { active: share.active, standby: Vec::new(), leader, more: plan.more, topology: self.topology })
-        };
-        plan.shares.into_iter().map(assignment).collect()
-    }
-
-    /// A member whose task ids don't mean what ours mean – another version of the app, or a topic has grown – gets nothing, and keeps
-    /// others from every task that it reads a partition of.
-    fn claims(&self, peer: &Peer) -> Member {
-        let (generation, same) = peer.subscription.as_ref().map_or((-1, None), |said| (said.generation, Some(said)));
-        let owned = match same.filter(|said| said.topology == self.topology) {
-            Some(said) => return Member { id: peer.id.clone(), owned: said.active.clone(), generation, able: true },
-            None => peer.partitions.iter().flat_map(|partition| tasks_of(&self.identity.groups, partition)).collect(),
-        };
-        Member { id: peer.id.clone(), owned, generation, able: false }
     }
 
     fn join_rejected(&mut self, now: u64, rejected: Rejected) {
@@ -374,7 +354,7 @@ impl Protocol {
             }
             Verdict::Fenced => self.fenced(),
             Verdict::Refused(why) => self.refused(why),
-            Verdict::Retry(why) => self.disconnected(now, why),
+            Verdict::Moved(why) | Verdict::Retry(why) => self.disconnected(now, why),
             Verdict::Rebalance | Verdict::TakeId | Verdict::Ok => self.join(),
         }
     }
@@ -455,7 +435,7 @@ impl Protocol {
                 self.lose(now, EXPIRED);
             }
             Verdict::Fenced => self.fenced(),
-            Verdict::Retry(why) => self.disconnected(now, why),
+            Verdict::Moved(why) | Verdict::Retry(why) => self.disconnected(now, why),
             Verdict::Refused(why) => self.refused(why),
             Verdict::Ok | Verdict::Rebalance | Verdict::OtherGeneration | Verdict::TakeId => {}
         }
@@ -539,10 +519,4 @@ impl Protocol {
     fn emit(&mut self, event: GroupEvent) {
         self.actions.push(Action::Emit { seq: self.seq, event });
     }
-}
-
-/// The tasks that read a partition.
-fn tasks_of<'a>(groups: &'a Groups, of: &'a TopicPartition) -> impl Iterator<Item = TaskId> + 'a {
-    let reads = move |group: &CoPartitioned| of.partition < group.partitions && group.topics.contains(&of.topic);
-    (0..).zip(groups).filter(move |(_, group)| reads(group)).map(|(group, _)| TaskId { group, partition: of.partition })
 }

@@ -14,7 +14,9 @@ pub(crate) enum Verdict {
     Fenced,
     /// Join again with the member id of the answer.
     TakeId,
-    /// The coordinator is elsewhere, or not ready, or something failed that another try may mend.
+    /// The coordinator is elsewhere, or not there yet: find it again.
+    Moved(&'static str),
+    /// Something failed that another try may mend.
     Retry(&'static str),
     /// No further try helps; in words that go behind "Kafka refuses …: ".
     Refused(&'static str),
@@ -29,9 +31,9 @@ impl Verdict {
             27 => Self::Rebalance,
             79 => Self::TakeId,
             82 => Self::Fenced,
-            14 => Self::Retry("the coordinator is still loading its groups"),
-            15 => Self::Retry("the coordinator is not available"),
-            16 => Self::Retry("the coordinator is another broker now"),
+            14 => Self::Moved("the coordinator is still loading its groups"),
+            15 => Self::Moved("the coordinator is not available"),
+            16 => Self::Moved("the coordinator is another broker now"),
             12 => Self::Refused("the offset's metadata is too large"),
             23 => Self::Refused(
                 "the group's other members speak another assignment protocol; is its id used by another application? Give this one an \
@@ -47,7 +49,9 @@ impl Verdict {
             30 => Self::Refused("it may not use the group; grant READ on it"),
             31 => Self::Refused("it may not use this cluster; grant it access"),
             35 => Self::Refused("the brokers are too old for this request; use Kafka 2.5 or later"),
-            42 => Self::Refused("the coordinator finds the request invalid; is the group's id used by a consumer of another protocol?"),
+            42 => Self::Refused(
+                "the coordinator finds the request invalid; is the group's id used by a consumer of another protocol?",
+            ),
             58 => Self::Refused("its credentials are not accepted; check user and password"),
             81 => Self::Refused("the group is full; raise the brokers' `group.max.size`"),
             _ => Self::Retry("the coordinator failed on the request"),

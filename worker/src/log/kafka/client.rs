@@ -15,14 +15,16 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::types::RDKafkaType;
 
 use super::errors::{self, text};
-use super::producer;
+use super::fetch;
+use super::producer::{self, Report};
 use crate::log::{LogError, Wake};
 use crate::rt::Rt;
+use crate::time::TopicPartition;
 
 const POLL_MILLIS: c_int = 100;
 
 /// How long the brokers have to answer when a client doubts that they are there.
-const PROBE_MILLIS: c_int = 1_000;
+const PROBE_MILLIS: c_int = 3_000;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -62,6 +64,7 @@ impl Client {
         unsafe {
             ffi::rd_kafka_conf_set_events(native.ptr(), events);
             ffi::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_directly));
+            ffi::rd_kafka_conf_set_error_cb(native.ptr(), Some(fetch::on_error));
         }
         let native = rdkafka::client::Client::new(&config, native, kind_of, DefaultClientContext)?;
         if kind == Kind::Consumer {
@@ -120,15 +123,22 @@ impl Client {
         }
     }
 
-    fn hear(&self, event: &Event) {
+    fn hear(&self, event: Event) {
         match event.kind() {
-            ffi::RD_KAFKA_EVENT_DR => producer::report(event.0),
+            ffi::RD_KAFKA_EVENT_DR => {
+                // SAFETY: the event lives, and is asked once.
+                let reports = unsafe { producer::reports(event.0) };
+                drop(event);
+                reports.into_iter().for_each(Report::tell);
+            }
             ffi::RD_KAFKA_EVENT_LOG => event.log(self.name),
             ffi::RD_KAFKA_EVENT_ERROR => {
                 let (code, why) = event.error();
                 match errors::general(code, why) {
-                    LogError::Refused(why) => self.set_trouble(Some(LogError::Refused(why))),
-                    _ if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => self.probe(&event.error().1),
+                    LogError::Unavailable(why) if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+                        self.probe(&why);
+                    }
+                    refused @ LogError::Refused(_) => self.set_trouble(Some(refused)),
                     other => tracing::warn!(target: "librdkafka", "{}: {other}", self.name),
                 }
             }
@@ -151,7 +161,7 @@ impl Client {
 fn serve(client: Arc<Client>, main: Queue) {
     while Arc::strong_count(&client) > 1 || client.has_unreported_records() {
         match main.next() {
-            Some(event) => client.hear(&event),
+            Some(event) => client.hear(event),
             None => {
                 if let Some(LogError::Unavailable(why)) = client.trouble() {
                     client.probe(&why);
@@ -216,6 +226,15 @@ impl Event {
     fn error(&self) -> (ffi::rd_kafka_resp_err_t, String) {
         // SAFETY: the event lives, and lends its text.
         unsafe { (ffi::rd_kafka_event_error(self.0.as_ptr()), text(ffi::rd_kafka_event_error_string(self.0.as_ptr()))) }
+    }
+
+    fn strays(&self, client: &str) {
+        // SAFETY: the event lives, and lends its messages.
+        while let Some(message) = unsafe { ffi::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() } {
+            // SAFETY: the message's topic lives as long as it.
+            let at = TopicPartition::new(unsafe { text(ffi::rd_kafka_topic_name(message.rkt)) }, message.partition as u32);
+            tracing::error!("{client}: record {} of {at} came outside of the partition's queue and is lost", message.offset);
+        }
     }
 
     fn log(&self, client: &str) {

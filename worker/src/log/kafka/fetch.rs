@@ -3,8 +3,9 @@
 //! A queue that is split off after the assignment has already lost to the main queue what was fetched until then. Splitting again
 //! is free, and right also when the topic was made anew, so every fetch does it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -59,6 +60,9 @@ impl KafkaFetch {
     fn take(&mut self, max: usize, out: &mut VecDeque<Record>) -> usize {
         let mut batch = [ptr::null_mut(); BATCH];
         let taken = consume(&self.queue, &mut batch[..max.min(BATCH)]);
+        if let Some((code, why)) = TOLD.take() {
+            self.fail(code, why);
+        }
         self.loans.lend(taken.len());
         let before = out.len();
         for &mut raw in taken.iter_mut() {
@@ -155,6 +159,17 @@ impl Drop for KafkaFetch {
     }
 }
 
+thread_local! {
+    static TOLD: Cell<Option<(Code, String)>> = const { Cell::new(None) };
+}
+
+/// librdkafka hands most of a partition's errors out as messages, but some – that the topic has gone, that it may not be read – to
+/// this callback, on the thread that takes messages and during that call.
+pub(super) unsafe extern "C" fn on_error(_: *mut ffi::rd_kafka_t, code: c_int, why: *const c_char, _: *mut c_void) {
+    // SAFETY: librdkafka lends the text for the call.
+    TOLD.set(Some((Code::try_from(code).unwrap_or(Code::RD_KAFKA_RESP_ERR_UNKNOWN), unsafe { text(why) })));
+}
+
 /// Splits the partition off the consumer's main queue; `None` for a name that no topic can have.
 fn split(client: &Client, partition: &TopicPartition) -> Option<Queue> {
     let topic = CString::new(partition.topic.as_str()).ok()?;
@@ -182,6 +197,7 @@ fn discard(queue: &Queue) {
     loop {
         let taken = consume(queue, &mut batch);
         if taken.is_empty() {
+            TOLD.take();
             return;
         }
         for message in taken {

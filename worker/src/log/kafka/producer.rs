@@ -128,33 +128,50 @@ impl Producer for KafkaProducer {
     }
 }
 
-/// Tells the reports of one event to those who wait for them, neighbours of one sender at once.
-pub(super) fn report(event: NonNull<ffi::rd_kafka_event_t>) {
-    // SAFETY: the event is one of delivery reports; it lends as many messages as it counts.
+/// What one event says about records of one sender.
+pub(super) struct Report {
+    delivery: *mut c_void,
+    records: usize,
+    last_offset: Option<i64>,
+    failure: Option<String>,
+}
+
+/// The reports in an event, neighbours of one sender together.
+///
+/// # Safety
+///
+/// The event lives, and is asked this once.
+pub(super) unsafe fn reports(event: NonNull<ffi::rd_kafka_event_t>) -> Vec<Report> {
+    // SAFETY: the event lives, and lends as many messages as it counts.
     let messages = unsafe {
-        let count = ffi::rd_kafka_event_message_count(event.as_ptr());
-        let mut messages = vec![ptr::null(); count];
-        let count = ffi::rd_kafka_event_message_array(event.as_ptr(), messages.as_mut_ptr(), count);
+        let mut messages = vec![ptr::null(); ffi::rd_kafka_event_message_count(event.as_ptr())];
+        let count = ffi::rd_kafka_event_message_array(event.as_ptr(), messages.as_mut_ptr(), messages.len());
         messages.truncate(count);
         messages
     };
     // SAFETY: the messages live as long as the event.
     let messages: Vec<&ffi::rd_kafka_message_t> = messages.into_iter().map(|message| unsafe { &*message }).collect();
-    for of_one in messages.chunk_by(|a, b| a._private == b._private) {
-        let (mut last_offset, mut failure) = (None, None);
-        for message in of_one {
-            if message.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR {
-                last_offset = last_offset.max(Some(message.offset));
-            } else if failure.is_none() {
-                // SAFETY: the message's topic lives as long as it.
-                let topic = unsafe { text(ffi::rd_kafka_topic_name(message.rkt)) };
-                failure = Some(format!("{topic}[{}]: a record was not delivered: {}", message.partition, describe(message.err)));
-            }
-        }
-        // SAFETY: the opaque of a message was lent for it, once, and comes back once.
+    messages.chunk_by(|a, b| a._private == b._private).map(report).collect()
+}
+
+fn report(records: &[&ffi::rd_kafka_message_t]) -> Report {
+    let is_delivered = |record: &&&ffi::rd_kafka_message_t| record.err == Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let failure = records.iter().find(|record| !is_delivered(record)).map(|record| {
+        // SAFETY: the record's topic lives as long as it.
+        let topic = unsafe { text(ffi::rd_kafka_topic_name(record.rkt)) };
+        format!("{topic}[{}]: a record was not delivered: {}", record.partition, describe(record.err))
+    });
+    let last_offset = records.iter().filter(is_delivered).map(|record| record.offset).max();
+    Report { delivery: records[0]._private, records: records.len(), last_offset, failure }
+}
+
+impl Report {
+    /// Tells it to the sender. Only when the event is gone: its records take their places in the buffer till then.
+    pub fn tell(self) {
+        // SAFETY: what was lent for a record comes back with its report, once.
         unsafe {
-            (*of_one[0]._private.cast::<Deliveries>()).report(of_one.len() as u64, last_offset, failure);
-            take_back(of_one[0]._private, of_one.len());
+            (*self.delivery.cast::<Deliveries>()).report(self.records as u64, self.last_offset, self.failure);
+            take_back(self.delivery, self.records);
         }
     }
 }

@@ -92,7 +92,12 @@ impl KafkaSettings {
 
     /// Later ones win: the user's over our defaults, what a worker relies on over the user's.
     fn client(&self, defaults: &[(&str, &str)], ours: &[(&str, &str)]) -> Properties {
-        let common = [("client.id", self.client_id.as_str()), ("reconnect.backoff.max.ms", "2000")];
+        let common = [
+            ("client.id", self.client_id.as_str()),
+            ("reconnect.backoff.max.ms", "2000"),
+            // How long a topic that isn't there may just not be known to all brokers yet.
+            ("topic.metadata.propagation.max.ms", "5000"),
+        ];
         let always = [("bootstrap.servers", self.brokers.as_str()), ("allow.auto.create.topics", "false")];
         let owned = |properties: &[(&str, &str)]| -> Properties {
             properties.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()

@@ -1,6 +1,6 @@
 use super::faults::Fate;
 use super::*;
-use crate::log::conformance::{Tape, World};
+use crate::log::conformance::World;
 
 fn world() -> (Arc<MemoryLog>, World) {
     let log = MemoryLog::new(1);

@@ -2,8 +2,26 @@
 
 /// The pages of the site, the popular ones first.
 pub const PAGES: [&str; 20] = [
-    "/", "/shop", "/shop/cart", "/blog", "/about", "/shop/shoes", "/shop/hats", "/blog/rust", "/blog/kafka", "/jobs", "/press", "/help",
-    "/help/returns", "/help/contact", "/shop/socks", "/blog/kubernetes", "/terms", "/privacy", "/team", "/404",
+    "/",
+    "/shop",
+    "/shop/cart",
+    "/blog",
+    "/about",
+    "/shop/shoes",
+    "/shop/hats",
+    "/blog/rust",
+    "/blog/kafka",
+    "/jobs",
+    "/press",
+    "/help",
+    "/help/returns",
+    "/help/contact",
+    "/shop/socks",
+    "/blog/kubernetes",
+    "/terms",
+    "/privacy",
+    "/team",
+    "/404",
 ];
 
 /// A generator that always makes the same views.

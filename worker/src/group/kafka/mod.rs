@@ -1,0 +1,198 @@
+//! Membership in a group on Kafka, in the classic protocol, over connections of our own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use faust_wire::{Client, Error};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use self::actor::{Actor, Said};
+use self::requests::Asking;
+use self::shared::{Now, Shared};
+use super::protocol::{Identity, Input, Protocol, Verdict};
+use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
+use crate::log::BoxFuture;
+use crate::rt;
+use crate::time::TopicPartition;
+use crate::topology::Groups;
+
+mod actor;
+mod consumer;
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod on_kafka;
+mod requests;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+/// Between two tries of what Kafka can't answer yet.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a member is and how long it waits.
+pub(crate) struct GroupSettings {
+    pub group_id: String,
+    pub client: Client,
+    /// With the partition counts that Kafka has now; they stay for the member's life.
+    pub groups: Groups,
+    pub session_timeout: Duration,
+    /// How long a rebalance waits for a member to join.
+    pub rebalance_timeout: Duration,
+    /// How long a record that is produced may take to land (`message.timeout.ms`).
+    pub margin: Duration,
+    /// Where other workers reach this one, as `host:port`; empty when they can't.
+    pub endpoint: String,
+}
+
+/// One member. It lives until it [leaves](Membership::leave) or is dropped; dropped, it just falls silent, as a process does that is
+/// killed.
+pub(crate) struct KafkaGroup {
+    asking: Arc<Asking>,
+    client: Client,
+    shared: Arc<Shared>,
+    said: mpsc::UnboundedSender<Said>,
+    /// Where the member's task runs: connections that are made belong there, not to whoever calls.
+    control: Handle,
+}
+
+impl KafkaGroup {
+    /// Starts to join, on the runtime it is called on.
+    pub fn start(settings: GroupSettings) -> Arc<Self> {
+        let GroupSettings { group_id, client, groups, session_timeout, rebalance_timeout, margin, endpoint } = settings;
+        let identity = Identity {
+            group_id: group_id.clone(),
+            groups: groups.clone(),
+            session: session_timeout.as_millis() as u64,
+            process: rt::random_id(),
+            endpoint,
+            zone: String::new(),
+        };
+        let (now, watched) = watch::channel(Now::default());
+        let shared = Arc::new(Shared::new(Lease::new(session_timeout, margin), watched));
+        let asking = Arc::new(Asking { group_id, groups, session_timeout, rebalance_timeout });
+        let (said, hears) = mpsc::unbounded_channel();
+        let control = Handle::current();
+        let actor = Actor::new(Protocol::new(identity), client.clone(), asking.clone(), shared.clone(), now, hears);
+        control.spawn(actor.run());
+        Arc::new(Self { asking, client, shared, said, control })
+    }
+
+    fn say(&self, link: Option<u64>, input: Input) {
+        // A member that has ended hears nothing, and what waits for it sees that it has ended.
+        let _ = self.said.send(Said { link, input });
+    }
+
+    /// As long as a rebalance may take, and one more session for a coordinator that moves.
+    fn patience(&self) -> Instant {
+        rt::now() + self.asking.rebalance_timeout + self.asking.session_timeout
+    }
+
+    /// Waits until the member is `ready`. It is an error when it isn't in time, or has ended, or is another than the worker knows of.
+    async fn wait(&self, until: Instant, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
+        let heard = self.shared.heard().losses;
+        let mut now = self.shared.now.clone();
+        match timeout_at(until, now.wait_for(|now| now.ended || now.losses != heard || ready(now))).await {
+            Err(_) => Err(GroupError::Unavailable(format!("group `{}` was not stable in time", self.asking.group_id))),
+            Ok(Ok(now)) if now.ended => Err(GroupError::Lost("it has left the group".to_string())),
+            Ok(Ok(now)) if now.losses != heard => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
+            Ok(Ok(now)) => Ok(now.clone()),
+            Ok(Err(_)) => Err(GroupError::Lost("the member's task has ended".to_string())),
+        }
+    }
+
+    async fn commit_all(&self, offsets: Vec<(TopicPartition, i64)>) -> Result<(), GroupError> {
+        let until = self.patience();
+        loop {
+            let now = self.wait(until, |now| now.commits.is_some()).await?;
+            let Some(connection) = &now.commits else { continue };
+            let verdict = match self.asking.commit(connection, &now.sender, &offsets).await {
+                Ok(Verdict::Ok) => return Ok(()),
+                Ok(verdict) => verdict,
+                Err(error) => {
+                    self.say(Some(now.link), actor::failed(&error));
+                    self.wait(until, |later| later.link != now.link).await?;
+                    continue;
+                }
+            };
+            let refused = Input::CommitRefused { by: now.sender.clone(), verdict: verdict.clone() };
+            match verdict {
+                Verdict::UnknownMember | Verdict::Fenced => {
+                    self.say(Some(now.link), refused);
+                    return Err(GroupError::Lost("the coordinator doesn't know it any more".to_string()));
+                }
+                Verdict::Rebalance | Verdict::OtherGeneration => {
+                    self.say(Some(now.link), refused);
+                    self.wait(until, |later| later.seq != now.seq).await?;
+                }
+                Verdict::Moved(_) => {
+                    self.say(Some(now.link), refused);
+                    self.wait(until, |later| later.link != now.link).await?;
+                }
+                Verdict::Refused(why) => return Err(GroupError::Refused(why.to_string())),
+                Verdict::Retry(why) if rt::now() + PAUSE > until => return Err(GroupError::Unavailable(why.to_string())),
+                Verdict::Ok | Verdict::TakeId | Verdict::Retry(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Asked anew while transactions are open on the offsets, or the coordinator moves.
+    async fn fetch(
+        client: Client,
+        group_id: String,
+        of: Vec<(String, i32)>,
+        until: Instant,
+    ) -> Result<Vec<Option<i64>>, GroupError> {
+        loop {
+            match client.offset_fetch(&group_id, Some(&of), true).await {
+                Ok(offsets) => return Ok(of.iter().map(|partition| offsets.get(partition).copied().flatten()).collect()),
+                Err(error) if error.is_refusal() || matches!(error, Error::Unsupported { .. }) => {
+                    return Err(GroupError::Refused(error.to_string()));
+                }
+                Err(error) if rt::now() + PAUSE > until => return Err(GroupError::Unavailable(error.to_string())),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Membership for KafkaGroup {
+    fn next(&self) -> BoxFuture<'_, GroupEvent> {
+        Box::pin(self.shared.next())
+    }
+
+    fn released(&self) {
+        let seq = self.shared.heard().seq;
+        self.say(None, Input::Released { seq });
+    }
+
+    fn committed<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, GroupError>> {
+        let of = of.iter().map(|of| (of.topic.clone(), of.partition as i32)).collect();
+        let fetch = Self::fetch(self.client.clone(), self.asking.group_id.clone(), of, self.patience());
+        let fetched = self.control.spawn(fetch);
+        Box::pin(async { fetched.await.unwrap_or_else(|_| Err(GroupError::Unavailable("the worker stops".to_string()))) })
+    }
+
+    fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>> {
+        Box::pin(self.commit_all(offsets))
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.shared.lease
+    }
+
+    fn view(&self) -> MemberView {
+        self.shared.now.borrow().view.clone()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        self.say(None, Input::Leave);
+        let mut now = self.shared.now.clone();
+        Box::pin(async move {
+            // An error means that the member's task is gone, and that is what is waited for.
+            let _ = now.wait_for(|now| now.ended).await;
+        })
+    }
+}

@@ -1,0 +1,256 @@
+//! Against a real coordinator: what no fake would say of itself.
+#![allow(clippy::disallowed_methods, reason = "Kafka's own tools block, and a frozen process is a blocked thread")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use faust_testbed::{Broker, Kafka, shared, unique};
+use faust_wire::Config;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::*;
+use crate::topology::{CoPartitioned, TaskId};
+
+const SESSION: Duration = Duration::from_secs(3);
+/// Beyond everything that a loaded machine needs: only what never comes reaches it.
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> GroupSettings {
+    GroupSettings {
+        group_id: group_id.to_string(),
+        client: Client::new(Config::parse(&broker.bootstrap(), "faust-test").unwrap()),
+        groups: vec![CoPartitioned { topics: vec![topic.to_string()], partitions }],
+        session_timeout: SESSION,
+        rebalance_timeout: Duration::from_secs(20),
+        margin: SESSION / 3,
+        endpoint: String::new(),
+    }
+}
+
+async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    timeout(LIMIT, what).await.expect("it never came")
+}
+
+async fn assigned(group: &KafkaGroup) -> (i32, Vec<TaskId>) {
+    in_time(async {
+        loop {
+            match group.next().await {
+                GroupEvent::Assigned { generation, tasks } => return (generation, tasks),
+                GroupEvent::Waiting { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+    .await
+}
+
+/// Takes events until this member has tasks.
+async fn takes_over(group: &KafkaGroup) -> Vec<TaskId> {
+    loop {
+        let (_, tasks) = assigned(group).await;
+        if !tasks.is_empty() {
+            return tasks;
+        }
+    }
+}
+
+/// A member on a thread of its own that can be made to stand still, as SIGSTOP does to a process.
+struct Freezable {
+    group: Arc<KafkaGroup>,
+    runtime: Handle,
+    _end: tokio::sync::oneshot::Sender<()>,
+}
+
+impl Freezable {
+    fn start(settings: GroupSettings) -> Self {
+        let (started, starts) = std::sync::mpsc::channel();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                started.send((KafkaGroup::start(settings), Handle::current())).unwrap();
+                let _ = ended.await;
+            });
+        });
+        let (group, runtime) = starts.recv().unwrap();
+        Self { group, runtime, _end: end }
+    }
+
+    /// Until what is returned is dropped.
+    fn freeze(&self) -> std::sync::mpsc::Sender<()> {
+        let (thaw, thawed) = std::sync::mpsc::channel::<()>();
+        self.runtime.spawn(async move { thawed.recv() });
+        thaw
+    }
+}
+
+#[tokio::test]
+async fn a_zombies_commit_is_refused_and_it_has_no_lease() {
+    let broker = shared();
+    let (group, topic) = (unique("zombie"), unique("views"));
+    broker.create_topic(&topic, 2, &[]).unwrap();
+    let first = TopicPartition::new(topic.as_str(), 0);
+
+    let zombie = Freezable::start(settings(broker, &group, &topic, 2));
+    let (generation, tasks) = assigned(&zombie.group).await;
+    assert_eq!(tasks.len(), 2);
+    zombie.group.commit(vec![(first.clone(), 100)]).await.unwrap();
+    assert!(zombie.group.lease().holds(rt::uptime_millis()));
+    let as_was = zombie.group.shared.now.borrow().sender.clone();
+
+    let frozen = zombie.freeze();
+    let heir = KafkaGroup::start(settings(broker, &group, &topic, 2));
+    assert_eq!(takes_over(&heir).await, tasks);
+    assert_eq!(heir.committed(std::slice::from_ref(&first)).await, Ok(vec![Some(100)]));
+    heir.commit(vec![(first.clone(), 200)]).await.unwrap();
+    assert!(!zombie.group.lease().holds(rt::uptime_millis()), "it must not write when it wakes");
+
+    // The broker itself refuses what it may still send.
+    let client = &heir.client;
+    let connection = client.connect(&client.coordinator(&group).await.unwrap()).await.unwrap();
+    let verdict = heir.asking.commit(&connection, &as_was, &[(first.clone(), 150)]).await;
+    assert_eq!(verdict, Ok(Verdict::UnknownMember));
+
+    drop(frozen);
+    let commit = in_time(zombie.group.commit(vec![(first.clone(), 150)])).await;
+    assert!(matches!(commit, Err(GroupError::Lost(_))), "{commit:?}");
+    assert!(matches!(in_time(zombie.group.next()).await, GroupEvent::Lost { .. }));
+    assert!(!zombie.group.lease().holds(rt::uptime_millis()), "not before the loss is dealt with");
+    let (later, _) = assigned(&zombie.group).await;
+    assert!(later > generation, "it joins again by itself");
+    assert!(zombie.group.lease().holds(rt::uptime_millis()));
+    assert_eq!(heir.committed(&[first]).await, Ok(vec![Some(200)]));
+}
+
+/// What the workers of a test have in hand, and what they let go of.
+#[derive(Default)]
+struct Hands {
+    owners: BTreeMap<TaskId, usize>,
+    released: Vec<(usize, TaskId)>,
+}
+
+impl Hands {
+    fn of(&self, member: usize) -> BTreeSet<TaskId> {
+        self.owners.iter().filter(|(_, owner)| **owner == member).map(|(task, _)| *task).collect()
+    }
+
+    fn shared_by(&self, members: &[usize], each: usize) -> bool {
+        self.owners.len() == members.len() * each && members.iter().all(|member| self.of(*member).len() == each)
+    }
+}
+
+/// A worker that starts and releases at once, and panics when a task is in two hands.
+async fn work(member: usize, group: Arc<KafkaGroup>, hands: watch::Sender<Hands>) {
+    loop {
+        let tasks: BTreeSet<TaskId> = match group.next().await {
+            GroupEvent::Assigned { tasks, .. } => tasks.into_iter().collect(),
+            GroupEvent::Left => return hands.send_modify(|hands| hands.owners.retain(|_, owner| *owner != member)),
+            GroupEvent::Waiting { .. } => continue,
+            other => panic!("{other:?}"),
+        };
+        hands.send_modify(|hands| {
+            let had = hands.of(member);
+            for task in had.difference(&tasks) {
+                hands.owners.remove(task);
+                hands.released.push((member, *task));
+            }
+            for task in tasks.difference(&had) {
+                assert_eq!(hands.owners.insert(*task, member), None, "{task} is in two hands");
+            }
+        });
+        group.released();
+    }
+}
+
+#[tokio::test]
+async fn members_share_and_what_does_not_move_is_never_released() {
+    let broker = shared();
+    let (id, topic) = (unique("share"), unique("views"));
+    broker.create_topic(&topic, 12, &[]).unwrap();
+    let hands = watch::Sender::new(Hands::default());
+    let mut seen = hands.subscribe();
+    let join = |member: usize| {
+        let group = KafkaGroup::start(settings(broker, &id, &topic, 12));
+        (group.clone(), tokio::spawn(work(member, group, hands.clone())))
+    };
+
+    let (first, first_works) = join(0);
+    let (second, _works) = join(1);
+    in_time(seen.wait_for(|hands| hands.shared_by(&[0, 1], 6))).await.unwrap();
+    let two = seen.borrow().owners.clone();
+    hands.send_modify(|hands| hands.released.clear());
+
+    let (third, _works) = join(2);
+    in_time(seen.wait_for(|hands| hands.shared_by(&[0, 1, 2], 4))).await.unwrap();
+    let three = seen.borrow().owners.clone();
+    let moved: BTreeSet<_> =
+        two.iter().filter(|(task, owner)| three[task] != **owner).map(|(task, owner)| (*owner, *task)).collect();
+    let released: Vec<_> = seen.borrow().released.clone();
+    assert_eq!(moved.len(), 4);
+    assert_eq!(released.iter().copied().collect::<BTreeSet<_>>(), moved, "only what moved was released");
+    assert_eq!(released.len(), 4, "and once");
+
+    for group in [&first, &second, &third] {
+        let member = [&first, &second, &third].iter().position(|other| Arc::ptr_eq(other, group)).unwrap();
+        let tasks = three.iter().filter(|(_, owner)| **owner == member);
+        let offsets = tasks.map(|(task, _)| (TopicPartition::new(topic.as_str(), task.partition), i64::from(task.partition) + 1));
+        in_time(group.commit(offsets.collect())).await.unwrap();
+    }
+    let seen_by_kafka = describe(broker, &id).await;
+    let ours: BTreeMap<String, BTreeSet<u32>> = [&first, &second, &third]
+        .iter()
+        .enumerate()
+        .map(|(index, group)| {
+            (group.view().member, three.iter().filter(|(_, owner)| **owner == index).map(|(t, _)| t.partition).collect())
+        })
+        .collect();
+    assert_eq!(seen_by_kafka, ours, "Kafka's own tool reads our group");
+
+    hands.send_modify(|hands| hands.released.clear());
+    in_time(first.leave()).await;
+    in_time(seen.wait_for(|hands| hands.shared_by(&[1, 2], 6))).await.unwrap();
+    assert!(seen.borrow().released.is_empty(), "the others only got more");
+    first_works.await.unwrap();
+
+    let all: Vec<_> = (0..12).map(|partition| TopicPartition::new(topic.as_str(), partition)).collect();
+    assert_eq!(in_time(second.committed(&all)).await, Ok((1..=12).map(Some).collect()), "offsets survive their members");
+}
+
+/// Members and their partitions, as `kafka-consumer-groups` shows them.
+async fn describe(broker: &'static Broker, group: &str) -> BTreeMap<String, BTreeSet<u32>> {
+    let arguments = ["--describe", "--members", "--verbose", "--group", group].map(str::to_string);
+    let described = tokio::task::spawn_blocking(move || broker.tool("ConsumerGroupCommand", arguments)).await.unwrap().unwrap();
+    let text = String::from_utf8(described.stdout).unwrap();
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|line| line.first() == Some(&group));
+    lines
+        .map(|line| {
+            let assigned =
+                line.iter().find(|column| column.contains('(') || column.contains(':')).unwrap_or_else(|| panic!("{text}"));
+            let partitions = assigned.rsplit(['(', ':']).next().unwrap().trim_end_matches(')');
+            (line[1].to_string(), partitions.split(',').map(|partition| partition.parse().unwrap()).collect())
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_member_outlives_its_broker() {
+    let broker = tokio::task::spawn_blocking(Kafka::start).await.unwrap().unwrap();
+    let (id, topic) = (unique("outlives"), unique("views"));
+    broker.create_topic(&topic, 2, &[]).unwrap();
+    let group = KafkaGroup::start(settings(&broker, &id, &topic, 2));
+    let (_, tasks) = assigned(&group).await;
+    let partition = TopicPartition::new(topic.as_str(), 1);
+    group.commit(vec![(partition.clone(), 7)]).await.unwrap();
+
+    broker.kill().unwrap();
+    assert!(matches!(in_time(group.next()).await, GroupEvent::Waiting { .. }));
+    while !matches!(in_time(group.next()).await, GroupEvent::Lost { .. }) {}
+    assert!(!group.lease().holds(rt::uptime_millis()));
+
+    let broker = tokio::task::spawn_blocking(move || broker.restart().map(|()| broker)).await.unwrap().unwrap();
+    assert_eq!(takes_over(&group).await, tasks);
+    assert_eq!(in_time(group.committed(std::slice::from_ref(&partition))).await, Ok(vec![Some(7)]));
+    in_time(group.commit(vec![(partition, 8)])).await.unwrap();
+    in_time(group.leave()).await;
+    drop(broker);
+}

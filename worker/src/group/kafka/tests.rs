@@ -1,0 +1,90 @@
+use faust_wire::Config;
+use faust_wire::messages::ApiKey;
+
+use super::fake::Coordinator;
+use super::*;
+use crate::group::topology_hash::TopologyHash;
+use crate::group::userdata::Assignment;
+use crate::topology::{CoPartitioned, TaskId};
+
+fn groups() -> Groups {
+    vec![CoPartitioned { topics: vec!["views".into()], partitions: 1 }]
+}
+
+fn everything() -> Assignment {
+    let active = vec![TaskId { group: 0, partition: 0 }];
+    Assignment { active, leader: "leader".into(), topology: TopologyHash::of(&groups()), ..Assignment::default() }
+}
+
+fn start(coordinator: &Coordinator) -> Arc<KafkaGroup> {
+    KafkaGroup::start(GroupSettings {
+        group_id: "g".into(),
+        client: Client::new(Config::parse(&format!("127.0.0.1:{}", coordinator.port), "test").unwrap()),
+        groups: groups(),
+        session_timeout: Duration::from_secs(3),
+        rebalance_timeout: Duration::from_secs(60),
+        margin: Duration::from_secs(1),
+        endpoint: String::new(),
+    })
+}
+
+/// Commits an offset of the only partition, as somebody else than the member's task.
+fn commit(group: &Arc<KafkaGroup>) -> tokio::task::JoinHandle<Result<(), GroupError>> {
+    let group = group.clone();
+    tokio::spawn(async move { group.commit(vec![(TopicPartition::new("views", 0), 7)]).await })
+}
+
+/// The broker has ended the join phase and raised the generation, and our JoinGroup's answer is still on its way: what it says in
+/// between is no loss.
+#[tokio::test]
+async fn a_commit_and_a_heartbeat_that_cross_the_answer_to_the_join_lose_nothing() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 1, .. }));
+    coordinator.asked(ApiKey::Heartbeat).await.heartbeat(27);
+    let join = coordinator.asked(ApiKey::JoinGroup).await;
+
+    let waiting = [commit(&group), commit(&group)];
+    for code in [27, 22] {
+        let asked = coordinator.asked(ApiKey::OffsetCommit).await;
+        assert_eq!(asked.generation, 1);
+        asked.committed(code);
+    }
+    coordinator.asked(ApiKey::Heartbeat).await.heartbeat(22);
+    join.joined(2);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+
+    for _ in &waiting {
+        let asked = coordinator.asked(ApiKey::OffsetCommit).await;
+        assert_eq!(asked.generation, 2, "it is sent again in the next generation");
+        asked.committed(0);
+    }
+    for commit in waiting {
+        assert_eq!(commit.await.unwrap(), Ok(()));
+    }
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 2, .. }));
+    assert!(group.lease().holds(rt::uptime_millis()));
+}
+
+#[tokio::test]
+async fn a_commit_of_an_unknown_member_is_lost_and_ends_the_lease() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 1, .. }));
+    let lost = commit(&group);
+    coordinator.asked(ApiKey::OffsetCommit).await.committed(25);
+    assert!(matches!(lost.await.unwrap(), Err(GroupError::Lost(_))));
+    assert!(matches!(group.next().await, GroupEvent::Lost { .. }));
+
+    coordinator.asked(ApiKey::JoinGroup).await.joined(5);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(commit(&group).await.unwrap(), Err(GroupError::Lost(_))), "it is still of the lost membership");
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 5, .. }));
+    let good = commit(&group);
+    coordinator.asked(ApiKey::OffsetCommit).await.committed(0);
+    assert_eq!(good.await.unwrap(), Ok(()));
+}
