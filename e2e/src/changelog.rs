@@ -14,8 +14,17 @@ pub fn last_values(broker: &Broker, topic: &str, partitions: i32) -> BTreeMap<St
         return BTreeMap::new();
     }
     let max = count.to_string();
-    let arguments =
-        ["--topic", topic, "--from-beginning", "--max-messages", &max, "--timeout-ms", "30000", "--formatter-property", "print.key=true"];
+    let arguments = [
+        "--topic",
+        topic,
+        "--from-beginning",
+        "--max-messages",
+        &max,
+        "--timeout-ms",
+        "30000",
+        "--formatter-property",
+        "print.key=true",
+    ];
     let output = broker.tool("ConsoleConsumer", arguments).unwrap_or_else(|error| panic!("{topic}: {error}"));
     let text = String::from_utf8(output.stdout).expect("keys and values are text");
     let lines: Vec<&str> = text.lines().collect();

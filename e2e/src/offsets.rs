@@ -69,10 +69,8 @@ impl Offsets {
 
     /// What the coordinator answers to a member that commits under this generation: Kafka's error code, 0 for none.
     pub fn commit_as(&self, member: &str, generation: i32, partition: i32, offset: i64) -> i16 {
-        let partition =
-            OffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(offset);
-        let topic =
-            OffsetCommitRequestTopic::default().with_name(TopicName(text(&self.topic))).with_partitions(vec![partition]);
+        let partition = OffsetCommitRequestPartition::default().with_partition_index(partition).with_committed_offset(offset);
+        let topic = OffsetCommitRequestTopic::default().with_name(TopicName(text(&self.topic))).with_partitions(vec![partition]);
         let request = OffsetCommitRequest::default()
             .with_group_id(GroupId(text(&self.group)))
             .with_generation_id_or_member_epoch(generation)

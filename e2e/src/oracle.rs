@@ -44,7 +44,13 @@ impl Oracle {
     pub fn assert_exact(&self, counted: &Counts) {
         let expected = self.counts();
         let wrong = different(&expected, counted, |expected, counted| expected == counted);
-        assert!(wrong.is_empty(), "{} of {} keys are wrong, (key, expected, counted): {}", wrong.len(), expected.len(), some(&wrong));
+        assert!(
+            wrong.is_empty(),
+            "{} of {} keys are wrong, (key, expected, counted): {}",
+            wrong.len(),
+            expected.len(),
+            some(&wrong)
+        );
     }
 
     /// # Panics
@@ -54,7 +60,13 @@ impl Oracle {
     pub fn assert_at_least_once(&self, counted: &Counts, windows: &[Window]) {
         let (expected, twice) = (self.counts(), self.in_windows(windows));
         let lost = different(&expected, counted, |expected, counted| counted >= expected);
-        assert!(lost.is_empty(), "{} of {} keys lost records, (key, expected, counted): {}", lost.len(), expected.len(), some(&lost));
+        assert!(
+            lost.is_empty(),
+            "{} of {} keys lost records, (key, expected, counted): {}",
+            lost.len(),
+            expected.len(),
+            some(&lost)
+        );
         let most: Counts = expected.iter().map(|(key, n)| (key.clone(), n + twice.get(key).unwrap_or(&0))).collect();
         let doubled = different(&most, counted, |most, counted| counted <= most);
         assert!(
@@ -129,8 +141,12 @@ mod tests {
         oracle.assert_exact(&counts(&[("a", 2), ("b", 2)]));
         let window = [Window([(0, 3..4)].into())];
         oracle.assert_at_least_once(&counts(&[("a", 2), ("b", 3)]), &window);
-        for wrong in [counts(&[("a", 2), ("b", 1)]), counts(&[("a", 3), ("b", 2)]), counts(&[("a", 2)]), counts(&[("a", 2), ("b", 2), ("c", 1)])]
-        {
+        for wrong in [
+            counts(&[("a", 2), ("b", 1)]),
+            counts(&[("a", 3), ("b", 2)]),
+            counts(&[("a", 2)]),
+            counts(&[("a", 2), ("b", 2), ("c", 1)]),
+        ] {
             assert!(refuses(|| oracle.assert_exact(&wrong)), "{wrong:?}");
             assert!(refuses(|| oracle.assert_at_least_once(&wrong, &window)), "{wrong:?}");
         }

@@ -75,7 +75,8 @@ impl PageViews {
             let states: Vec<_> = workers.iter().map(|worker| worker.pages().state()).collect::<Result<_, _>>()?;
             let mut all: Vec<i32> = states.iter().flat_map(|state| state.partitions()).collect();
             all.sort_unstable();
-            let shared = all == (0..self.partitions).collect::<Vec<_>>() && states.iter().all(|state| state.ready && !state.tasks.is_empty());
+            let shared = all == (0..self.partitions).collect::<Vec<_>>()
+                && states.iter().all(|state| state.ready && !state.tasks.is_empty());
             let seen = || states.iter().map(|state| (state.partitions(), state.ready, state.waiting.clone())).collect::<Vec<_>>();
             if shared { Ok(()) } else { Err(format!("{:?}", seen())) }
         });

@@ -48,9 +48,9 @@ pub fn read(broker: &Broker, topic: &str) -> Vec<Record> {
     consumer.assign(&assigned).unwrap_or_else(|error| panic!("{topic}: {error}"));
     let mut records = Vec::with_capacity(missing as usize);
     while records.len() < missing as usize {
-        let message = consumer.poll(TIMEOUT).unwrap_or_else(|| {
-            panic!("{topic}: {} of {missing} records came, and then none for {TIMEOUT:?}", records.len())
-        });
+        let message = consumer
+            .poll(TIMEOUT)
+            .unwrap_or_else(|| panic!("{topic}: {} of {missing} records came, and then none for {TIMEOUT:?}", records.len()));
         let message = message.unwrap_or_else(|error| panic!("{topic}: {error}"));
         records.push(Record {
             partition: message.partition(),

@@ -1,9 +1,10 @@
 //! A worker as a process of its own: its HTTP pages, its signals, its end.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use crate::pages::{Pages, Row, State};
@@ -12,8 +13,8 @@ use crate::wait;
 /// A running worker. Dropped, it is killed; a test that fails shows the end of its log.
 pub struct Worker {
     pub name: String,
-    child: Child,
-    ended: Option<i32>,
+    child: RefCell<Child>,
+    ended: Cell<Option<i32>>,
     log: PathBuf,
     /// Where this run begins in the log.
     from: usize,
@@ -25,7 +26,7 @@ pub const KILLED: i32 = 128 + libc::SIGKILL;
 
 impl Worker {
     pub(crate) fn new(name: &str, child: Child, log: PathBuf, from: u64) -> Self {
-        Self { name: name.into(), child, ended: None, log, from: from as usize, pages: OnceCell::new() }
+        Self { name: name.into(), child: child.into(), ended: Cell::default(), log, from: from as usize, pages: OnceCell::new() }
     }
 
     /// Its HTTP pages; waits until there are any.
@@ -92,14 +93,14 @@ impl Worker {
     }
 
     /// SIGKILL; returns when it is gone.
-    pub fn kill(mut self) {
+    pub fn kill(&self) {
         self.signal(libc::SIGKILL);
         assert_eq!(self.until_ended(), KILLED);
     }
 
     /// SIGTERM; the exit code.
     #[track_caller]
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(&self) -> i32 {
         self.terminate();
         self.until_ended()
     }
@@ -121,30 +122,31 @@ impl Worker {
 
     /// The exit code, when it has come to its end.
     #[track_caller]
-    pub fn until_ended(&mut self) -> i32 {
+    pub fn until_ended(&self) -> i32 {
         self.ends_within(wait::LIMIT)
     }
 
     /// The same with a limit.
     #[track_caller]
-    pub fn ends_within(&mut self, limit: Duration) -> i32 {
-        let (name, tail) = (self.name.clone(), self.tail());
-        wait::within(limit, format_args!("`{name}` ends"), || self.exit_code().ok_or_else(|| format!("it runs; {tail}")))
+    pub fn ends_within(&self, limit: Duration) -> i32 {
+        wait::within(limit, format_args!("`{}` ends", self.name), || {
+            self.exit_code().ok_or_else(|| format!("it runs; {}", self.tail()))
+        })
     }
 
-    fn exit_code(&mut self) -> Option<i32> {
-        use std::os::unix::process::ExitStatusExt;
-        if self.ended.is_none() {
-            let status = self.child.try_wait().expect("our child");
-            self.ended = status.map(|status| status.code().unwrap_or_else(|| 128 + status.signal().expect("neither code nor signal")));
+    fn exit_code(&self) -> Option<i32> {
+        if self.ended.get().is_none() {
+            let status = self.child.borrow_mut().try_wait().expect("our child");
+            let code = |status: ExitStatus| status.code().unwrap_or_else(|| 128 + status.signal().expect("a code or a signal"));
+            self.ended.set(status.map(code));
         }
-        self.ended
+        self.ended.get()
     }
 
     fn signal(&self, signal: libc::c_int) {
-        assert!(self.ended.is_none(), "`{}` has ended", self.name);
+        assert!(self.ended.get().is_none(), "`{}` has ended", self.name);
         // SAFETY: our child, not waited for yet, so the id is its own.
-        let sent = unsafe { libc::kill(self.child.id() as libc::pid_t, signal) };
+        let sent = unsafe { libc::kill(self.child.borrow().id() as libc::pid_t, signal) };
         assert_eq!(sent, 0, "`{}`: {}", self.name, std::io::Error::last_os_error());
     }
 
@@ -162,8 +164,9 @@ impl Drop for Worker {
             eprintln!("{}", self.tail());
         }
         if self.exit_code().is_none() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            let child = self.child.get_mut();
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 }
