@@ -273,6 +273,12 @@ impl TaskMeter {
         self.problem.clear();
     }
 
+    /// What it waits for and then goes on.
+    #[cfg(test)]
+    pub fn waiting(&self) -> Option<String> {
+        self.problem.get()
+    }
+
     /// An input stands still until the task is opened anew.
     pub fn pause(&self, sentence: String) {
         self.pause.say(&format_args!("task {}", self.id), sentence);

@@ -32,7 +32,7 @@ mod transport;
 
 use tasks::Tasks;
 #[cfg(test)]
-pub(crate) use transport::memory_log;
+pub(crate) use transport::{in_group, memory_log};
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {

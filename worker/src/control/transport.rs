@@ -28,11 +28,19 @@ const MEMORY_PARTITIONS: u32 = 8;
 struct InMemory {
     log: Arc<MemoryLog>,
     offsets: Arc<crate::group::Offsets>,
+    /// In place of the group of one.
+    #[cfg(test)]
+    group: Arc<Mutex<Option<Arc<dyn Membership>>>>,
 }
 
 fn in_memory(app: &str) -> InMemory {
     static APPS: LazyLock<Mutex<BTreeMap<String, InMemory>>> = LazyLock::new(Mutex::default);
-    let make = || InMemory { log: MemoryLog::new(MEMORY_PARTITIONS), offsets: Arc::default() };
+    let make = || InMemory {
+        log: MemoryLog::new(MEMORY_PARTITIONS),
+        offsets: Arc::default(),
+        #[cfg(test)]
+        group: Arc::default(),
+    };
     APPS.lock().unwrap().entry(app.to_string()).or_insert_with(make).clone()
 }
 
@@ -40,6 +48,12 @@ fn in_memory(app: &str) -> InMemory {
 #[cfg(test)]
 pub(crate) fn memory_log(app: &str) -> Arc<MemoryLog> {
     in_memory(app).log
+}
+
+/// Gives the workers of an app a group that says what the test wants.
+#[cfg(test)]
+pub(crate) fn in_group(app: &str, group: Arc<dyn Membership>) {
+    *in_memory(app).group.lock().unwrap() = Some(group);
 }
 
 /// Makes the log; connects to nothing yet.
@@ -78,6 +92,10 @@ pub(super) async fn membership(
     match &settings.broker {
         Broker::Memory => {
             let _ = endpoint;
+            #[cfg(test)]
+            if let Some(group) = in_memory(app).group.lock().unwrap().clone() {
+                return Ok(group);
+            }
             Ok(SingleGroup::start(&groups, in_memory(app).offsets))
         }
         #[cfg(feature = "kafka")]

@@ -23,6 +23,7 @@ mod commits;
 mod ends;
 mod failures;
 mod faults;
+mod membership;
 
 /// Ends a test that waits for what never comes.
 const HANGS: Duration = Duration::from_secs(60);
