@@ -143,6 +143,8 @@ fn a_task_that_is_taken_away_is_committed_before_it_is_released_and_the_others_d
         assert_eq!(world.committed("in", 0).await, Some(1));
         let elsewhere = counts.query(&going).await.unwrap_err();
         assert_eq!(elsewhere.to_string(), "table `counts`: partition 0 is on another worker");
+        let page = http::get(world.handle.web, &format!("/tables/counts/{going}")).await;
+        assert_eq!((page.status, &*page.body), (421, "not owned here: partition 0 is on another worker\n"));
         let stayed = world.task(1);
         assert_eq!((stayed.epochs.get(), world.input("in", 1).fetches.get()), (1, 1));
 

@@ -24,6 +24,8 @@ mod ends;
 mod failures;
 mod faults;
 mod membership;
+#[path = "../../../tests/common/http.rs"]
+mod http;
 
 /// Ends a test that waits for what never comes.
 const HANGS: Duration = Duration::from_secs(60);
