@@ -1,1 +1,23 @@
+//! What the scenarios are told with: workers as processes, a producer and readers that are not ours, and the oracle.
+//!
+//! Nothing here looks into the library. A worker is the real program, seen by its HTTP pages, its log and its exit code; Kafka is
+//! seen by plain clients and by its own tools.
 
+pub mod changelog;
+pub mod deployment;
+pub mod offsets;
+pub mod oracle;
+pub mod page_views;
+pub mod pages;
+pub mod records;
+pub mod views;
+pub mod wait;
+pub mod worker;
+
+pub use deployment::Deployment;
+pub use offsets::{Offsets, Window};
+pub use oracle::Oracle;
+pub use page_views::PageViews;
+pub use pages::{Row, State, TaskState};
+pub use views::{Flow, Views};
+pub use worker::Worker;

@@ -19,6 +19,7 @@ mod wait;
 
 pub use broker::Broker;
 pub use kafka::{Builder, Kafka};
+pub use process::spawn_bound_to_us;
 pub use shared::{State, down, find, shared, status, up};
 
 /// A name that no other test, now or in an earlier run on the same broker, has used: for topics, groups, applications.

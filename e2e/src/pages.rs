@@ -1,0 +1,162 @@
+//! A worker's HTTP pages, as a client reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+/// The pages of one worker.
+pub struct Pages {
+    address: String,
+    http: ureq::Agent,
+}
+
+/// `/state`, as far as the scenarios read it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct State {
+    pub member: String,
+    pub generation: i32,
+    pub joined: bool,
+    pub rebalances: u64,
+    pub ready: bool,
+    pub waiting: Option<String>,
+    pub tasks: Vec<TaskState>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskState {
+    pub stage: String,
+    pub problem: Option<String>,
+    pub epoch: Option<i64>,
+    pub commits: u64,
+    pub missed_commits: u64,
+    pub starts_over: u64,
+    pub inputs: Vec<InputState>,
+    pub tables: Vec<TableState>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct InputState {
+    pub partition: i32,
+    pub records: u64,
+    pub committed: Option<i64>,
+    pub lag: Option<i64>,
+    pub fetches: u64,
+    pub dropped: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct TableState {
+    pub partition: i32,
+    pub changed: u64,
+    pub restored: u64,
+    pub stored: Option<i64>,
+    pub flushed: Option<i64>,
+    pub wiped: BTreeMap<String, u64>,
+}
+
+/// A row as a worker answers for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    Is(String),
+    NoSuchKey,
+    NotHere,
+    NotYet(String),
+}
+
+impl State {
+    /// The partitions that this worker has, in order.
+    pub fn partitions(&self) -> Vec<i32> {
+        let mut partitions: Vec<i32> = self.tasks.iter().map(TaskState::partition).collect();
+        partitions.sort_unstable();
+        partitions
+    }
+
+    pub fn task(&self, partition: i32) -> Option<&TaskState> {
+        self.tasks.iter().find(|task| task.partition() == partition)
+    }
+
+    /// Sum over all tables.
+    pub fn restored(&self) -> u64 {
+        self.tasks.iter().flat_map(|task| &task.tables).map(|table| table.restored).sum()
+    }
+
+    /// Stores emptied and rebuilt, by reason.
+    pub fn wiped(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for (reason, n) in self.tasks.iter().flat_map(|task| &task.tables).flat_map(|table| &table.wiped) {
+            *sum.entry(reason.clone()).or_default() += n;
+        }
+        sum
+    }
+
+    /// Records not processed, by reason.
+    pub fn dropped(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for (reason, n) in self.tasks.iter().flat_map(|task| &task.inputs).flat_map(|input| &input.dropped) {
+            *sum.entry(reason.clone()).or_default() += n;
+        }
+        sum
+    }
+}
+
+impl TaskState {
+    pub fn partition(&self) -> i32 {
+        self.inputs[0].partition
+    }
+}
+
+impl Pages {
+    pub fn at(address: String) -> Self {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(10)));
+        Self { address, http: config.build().into() }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Status and body of a page.
+    pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let url = format!("{}{path}", self.address);
+        let mut response = self.http.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
+        let body = response.body_mut().read_to_string().map_err(|error| format!("{url}: {error}"))?;
+        Ok((response.status().as_u16(), body))
+    }
+
+    pub fn state(&self) -> Result<State, String> {
+        let (_, body) = self.get("/state")?;
+        serde_json::from_str(&body).map_err(|error| format!("/state of {}: {error}: {body}", self.address))
+    }
+
+    /// `/readyz`: ready, or why not. The outer error is one of asking.
+    pub fn ready(&self) -> Result<Result<(), String>, String> {
+        match self.get("/readyz")? {
+            (200, _) => Ok(Ok(())),
+            (503, sentence) => Ok(Err(sentence)),
+            other => Err(format!("/readyz: {other:?}")),
+        }
+    }
+
+    /// Any key, whatever its bytes.
+    pub fn row(&self, table: &str, key: &[u8]) -> Result<Row, String> {
+        let key = URL_SAFE_NO_PAD.encode(key);
+        match self.get(&format!("/tables/{table}?key64={key}"))? {
+            (200, value) => Ok(Row::Is(value)),
+            (404, _) => Ok(Row::NoSuchKey),
+            (421, _) => Ok(Row::NotHere),
+            (503, why) => Ok(Row::NotYet(why)),
+            (code, text) => Err(format!("/tables/{table}: {code} {text}")),
+        }
+    }
+
+    /// The sum of a metric's samples.
+    pub fn metric(&self, name: &str) -> Result<f64, String> {
+        let (_, text) = self.get("/metrics")?;
+        let samples = text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+        Ok(samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+}
