@@ -1,7 +1,7 @@
 //! What a worker waits for, says while it waits, and goes on after.
 
 use faust_e2e::orders::{COUNT, wait_seconds};
-use faust_e2e::{Deployment, Orders, wait};
+use faust_e2e::{Deployment, Orders, changelog, wait};
 use faust_testbed::{Kafka, shared, unique};
 
 const ORDERS: &str = env!("CARGO_BIN_EXE_e2e-orders");
@@ -96,4 +96,30 @@ fn an_event_that_takes_ten_seconds_delays_no_commit_of_others_on_kafka() {
 
     stage.offsets.until_consumed();
     keys.iter().for_each(|key| stage.until_row(&worker, key, 2));
+}
+
+#[test]
+fn a_flush_that_kafka_does_not_take_commits_nothing_and_is_tried_again_on_kafka() {
+    let stage = Orders::on(shared(), ORDERS, 2);
+    stage.broker.create_topic(&stage.changelog, 2, &[("cleanup.policy", "compact"), ("max.message.bytes", "500")]).unwrap();
+    let long = "k".repeat(1_000);
+    stage.send([&long], COUNT);
+
+    // Its only flush is the one at its end.
+    let worker = stage.workers.start_with("anna", &[("commit-interval", "10m")]);
+    stage.until_row(&worker, &long, 1);
+    assert_eq!(worker.stop(), 1, "it ended as if all were well");
+
+    let worker = stage.workers.start("anna");
+    worker.until_unready(&["starting over", &stage.changelog]);
+    worker.until("has tried again", |state| state.tasks.iter().any(|task| task.starts_over > 1));
+    assert_eq!(stage.offsets.committed(), [Some(0), Some(0)], "what was not flushed is committed");
+
+    let entity = ["--alter", "--entity-type", "topics", "--entity-name", &stage.changelog];
+    stage.broker.tool("ConfigCommand", entity.into_iter().chain(["--add-config", "max.message.bytes=100000"])).unwrap();
+    stage.offsets.until_consumed();
+    worker.until_ready();
+    stage.until_row(&worker, &long, 1);
+    assert_eq!(worker.stop(), 0);
+    assert_eq!(changelog::last_values(stage.broker, &stage.changelog, 2)[&long], "1");
 }
