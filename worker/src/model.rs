@@ -39,6 +39,12 @@ pub trait Value: Serialize + DeserializeOwned + 'static {
         codec::decode_json(bytes)
     }
 
+    /// Whether it encodes to null: as a table's row it is none.
+    #[doc(hidden)]
+    fn is_null(&self) -> bool {
+        false
+    }
+
     /// As the key of a record.
     #[doc(hidden)]
     fn encode_key(&self, out: &mut Vec<u8>) -> Result<Presence, CodecError> {
@@ -162,6 +168,10 @@ impl<T: Value> Value for Option<T> {
     fn decode(bytes: Option<&[u8]>) -> Result<Self, CodecError> {
         bytes.map(|bytes| T::decode(Some(bytes))).transpose()
     }
+
+    fn is_null(&self) -> bool {
+        self.as_ref().is_none_or(T::is_null)
+    }
 }
 
 impl<T: Value> Value for Box<T> {
@@ -179,6 +189,10 @@ impl<T: Value> Value for Box<T> {
 
     fn decode(bytes: Option<&[u8]>) -> Result<Self, CodecError> {
         T::decode(bytes).map(Box::new)
+    }
+
+    fn is_null(&self) -> bool {
+        T::is_null(self)
     }
 
     fn encode_key(&self, out: &mut Vec<u8>) -> Result<Presence, CodecError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use crate::agent::{self, Agent, AgentInputs, AgentNode, State};
+use crate::cli;
 use crate::control;
 use crate::error::{Error, Result, TopologyError};
 use crate::model::{Key, Value};
@@ -66,6 +67,11 @@ impl App {
         self.0.id
     }
 
+    #[cfg(test)]
+    pub(crate) fn node(&self) -> &'static AppNode {
+        self.0
+    }
+
     /// Settings of the app in code, in place of those it was made with. Flags and environment variables override them.
     pub fn configure(&self, settings: Settings) {
         self.0.option("app", self.0.id, "configure(..)");
@@ -121,14 +127,14 @@ impl App {
     /// Runs the command line: `worker`, `--help`, `--version`. Ends the process with the exit code, after one sentence, where something
     /// is wrong.
     pub fn main(self) -> Result<()> {
-        crate::cli::main(self.0)
+        cli::main(self.0)
     }
 
     /// Starts a worker inside of a program that has a tokio runtime of its own: no command line, no signal handlers, no logging.
     /// Settings come from the code and from `FAUST_*` variables.
     pub async fn start(self) -> Result<Worker> {
         let code = self.0.settings();
-        let settings = crate::settings::resolve(self.0.id, &code, crate::cli::environment(), &[])?;
+        let settings = crate::settings::resolve(self.0.id, &code, cli::environment(), &[])?;
         let worker = control::start(self.0, settings).await.map_err(Error::from)?;
         Ok(Worker::new(worker))
     }

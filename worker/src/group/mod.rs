@@ -1,7 +1,8 @@
 //! Membership in the consumer group: who has which task, under which generation, and for how long that may be relied on.
 //!
-//! Ours and not the client library's, because standbys, lags and endpoints must ride on it. Two implementations: Kafka's classic
-//! protocol, and a group of one for the log in memory.
+//! Ours and not the client library's, because standbys, lags and endpoints must ride on it. Two implementations: `kafka` – the shell
+//! around the state machine `protocol`, which asks the `assignor` when it leads, and speaks in `userdata` – and `single`, a group of
+//! one for the log in memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,14 +11,18 @@ use crate::log::BoxFuture;
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
-pub(crate) mod assignor;
+#[cfg(feature = "kafka")]
+mod assignor;
 mod events;
 #[cfg(feature = "kafka")]
-pub(crate) mod kafka;
-pub(crate) mod protocol;
+mod kafka;
+#[cfg(feature = "kafka")]
+mod protocol;
 mod single;
-pub(crate) mod topology_hash;
-pub(crate) mod userdata;
+#[cfg(feature = "kafka")]
+mod topology_hash;
+#[cfg(feature = "kafka")]
+mod userdata;
 
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{GroupSettings, KafkaGroup};
@@ -53,9 +58,11 @@ pub(crate) trait Membership: Send + Sync + 'static {
 }
 
 /// What the group says.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "a group of one is never lost"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupEvent {
-    /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released.
+    /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released. Told again
+    /// as it was when a wait is over that left everything in place.
     Assigned { generation: i32, tasks: Vec<TaskId> },
     /// The membership is gone (session expired, fenced by the coordinator): all task epochs end now, nothing may be committed or
     /// produced for them. The member joins anew by itself; an assignment follows. Neither lease nor commit serve the new membership
@@ -70,6 +77,7 @@ pub(crate) enum GroupEvent {
 }
 
 /// Why an offset wasn't committed or read.
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "a group of one is never lost"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupError {
     /// The membership under which the work was done is gone: drop it, the tasks are not ours.

@@ -105,9 +105,10 @@ impl<K: Key, V: Value, P> Table<K, V, P> {
         };
         let node = self.node;
         let read = async move {
+            let key = overlay::show(&bytes);
             let value = answer?.query(node, bytes).await?;
             let decoded = value.map(|bytes| codec::decode_value(Some(&bytes))).transpose();
-            decoded.map_err(|error| QueryError::Table(TableError::Decode { table: node.name, key: String::new(), error }))
+            decoded.map_err(|error| QueryError::Table(TableError::Decode { table: node.name, key, error }))
         };
         Query(Box::pin(read))
     }

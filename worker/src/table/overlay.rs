@@ -60,6 +60,12 @@ impl Budget {
         self.open.get() > self.open_limit
     }
 
+    /// Bytes cached and bytes open.
+    #[cfg(test)]
+    pub fn used(&self) -> (usize, usize) {
+        (self.cached.get(), self.open.get())
+    }
+
     fn change(of: &Cell<usize>, plus: usize, minus: usize) {
         of.set(of.get() + plus - minus);
     }
@@ -145,20 +151,7 @@ enum Cached<V> {
 
 impl<K: Key, V: Value> Overlay<K, V> {
     pub fn new(place: Place) -> Self {
-        let rows = Rows {
-            slots: Vec::new(),
-            free: Vec::new(),
-            index: HashTable::new(),
-            hasher: FixedState::default(),
-            generation: 1,
-            open: Vec::new(),
-            open_bytes: 0,
-            frozen: Frozen::default(),
-            bytes: 0,
-            hand: 0,
-
-        };
-        Self { place, rows: RefCell::new(rows), ended: Cell::new(false) }
+        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false) }
     }
 
     pub fn place(&self) -> &Place {
@@ -172,10 +165,8 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Q: KeyRef<K> + ?Sized,
     {
         let at = self.find(key)?;
-        let mut value = self.take(at, write)?;
-        let result = f(&mut value);
-        self.put_back(at, value, write);
-        Ok(result)
+        let mut lent = Lent { overlay: self, at, write, value: self.take(at, write)? };
+        Ok(f(&mut lent.value))
     }
 
     /// The rows that the overlay has and the store has not, or has older: encoded, sorted by key. Tombstones are `None`.
@@ -239,10 +230,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
         match mem::replace(&mut slot.value, Cached::InUse) {
             Cached::Present(value) => Ok(Some(value)),
             Cached::Absent => Ok(None),
-            Cached::InUse => {
-                let key = self.encode_key(slot.key.as_ref().expect("a row in use has a key"))?;
-                Err(TableError::InUse { table: self.place.table, key: show(&key) })
-            }
+            Cached::InUse => Err(self.in_use(slot)),
         }
     }
 
@@ -250,7 +238,8 @@ impl<K: Key, V: Value> Overlay<K, V> {
         let rows = &mut *self.rows.borrow_mut();
         let generation = rows.generation;
         let slot = &mut rows.slots[at as usize];
-        slot.value = value.map_or(Cached::Absent, Cached::Present);
+        // What would be a tombstone in the changelog is no row here either, or it would come and go with the cache.
+        slot.value = value.filter(|value| !value.is_null()).map_or(Cached::Absent, Cached::Present);
         if write && slot.written != generation {
             slot.written = generation;
             rows.open_bytes += slot.bytes as usize;
@@ -289,13 +278,22 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Ok(bytes)
     }
 
-    /// `None` is a tombstone: the row is absent, or its value encodes to null.
+    /// `None` is a tombstone: the row is absent.
     fn encode_value(&self, slot: &Slot<K, V>) -> Result<Option<Vec<u8>>, TableError> {
-        let Cached::Present(value) = &slot.value else { return Ok(None) };
+        let value = match &slot.value {
+            Cached::Present(value) => value,
+            Cached::Absent => return Ok(None),
+            Cached::InUse => return Err(self.in_use(slot)),
+        };
         let mut bytes = Vec::with_capacity(24);
         let presence =
             codec::encode_value(value, &mut bytes).map_err(|error| TableError::Encode { table: self.place.table, error })?;
         Ok((presence == Presence::Bytes).then_some(bytes))
+    }
+
+    fn in_use(&self, slot: &Slot<K, V>) -> TableError {
+        let key = slot.key.as_ref().expect("a row in use has a key");
+        self.encode_key(key).map_or_else(|error| error, |key| TableError::InUse { table: self.place.table, key: show(&key) })
     }
 
     fn check_partition(&self, key: &[u8]) -> Result<(), TableError> {
@@ -313,6 +311,21 @@ impl<K: Key, V: Value> Overlay<K, V> {
 
     fn store_error(&self, error: crate::state::StoreError) -> TableError {
         TableError::Store { table: self.place.table, reason: error.to_string() }
+    }
+}
+
+/// A row in the hands of a closure. It comes back also from one that panics, as far as that got: a row that stayed away would be
+/// taken for absent by the next commit.
+struct Lent<'a, K: Key, V: Value> {
+    overlay: &'a Overlay<K, V>,
+    at: u32,
+    write: bool,
+    value: Option<V>,
+}
+
+impl<K: Key, V: Value> Drop for Lent<'_, K, V> {
+    fn drop(&mut self) {
+        self.overlay.put_back(self.at, self.value.take(), self.write);
     }
 }
 
@@ -355,8 +368,11 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         self.check()?;
-        // Bytes that are no key of this table's type are the key of no row.
+        // Bytes that are no key of this table's type, or not as this table writes it, are the key of no row.
         let Ok(typed) = codec::decode_value::<K>(Some(key)) else { return Ok(None) };
+        if self.encode_key(&typed)? != key {
+            return Ok(None);
+        }
         let rows = self.rows.borrow();
         let hash = rows.hasher.hash_one(&typed);
         let found = rows.index.find(hash, |&at| rows.slots[at as usize].key.as_ref() == Some(&typed));
@@ -368,6 +384,9 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 
     fn end(&self) {
         self.ended.set(true);
+        // A future that the agent has spawned may keep the overlay; it shall not keep the rows, nor their share of the memory.
+        let rows = self.rows.replace(Rows::new());
+        rows.give_back(&self.place.budget);
     }
 
     fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
@@ -377,13 +396,31 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 
 impl<K, V> Drop for Overlay<K, V> {
     fn drop(&mut self) {
-        let rows = self.rows.get_mut();
-        Budget::change(&self.place.budget.cached, 0, rows.bytes);
-        Budget::change(&self.place.budget.open, 0, rows.open_bytes);
+        self.rows.get_mut().give_back(&self.place.budget);
     }
 }
 
 impl<K, V> Rows<K, V> {
+    fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: FixedState::default(),
+            generation: 1,
+            open: Vec::new(),
+            open_bytes: 0,
+            frozen: Frozen::default(),
+            bytes: 0,
+            hand: 0,
+        }
+    }
+
+    fn give_back(&self, budget: &Budget) {
+        Budget::change(&budget.cached, 0, self.bytes);
+        Budget::change(&budget.open, 0, self.open_bytes);
+    }
+
     fn insert(&mut self, slot: Slot<K, V>) -> u32 {
         self.bytes += slot.bytes as usize;
         let hash = slot.hash;
@@ -444,9 +481,12 @@ impl<K, V> Rows<K, V> {
 /// A key for people: as text where it is text, else in base 16, cut where it is long.
 pub(crate) fn show(key: &[u8]) -> String {
     const LONG: usize = 100;
-    let cut = if key.len() > LONG { "…" } else { "" };
-    match std::str::from_utf8(key) {
-        Ok(text) => text.chars().take(LONG).collect::<String>() + cut,
-        Err(_) => key.iter().take(LONG / 2).map(|byte| format!("{byte:02x}")).collect::<String>() + cut,
+    let mut text = match std::str::from_utf8(key) {
+        Ok(text) => text.to_string(),
+        Err(_) => key.iter().take(LONG).map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if let Some((end, _)) = text.char_indices().nth(LONG) {
+        text.replace_range(end.., "…");
     }
+    text
 }

@@ -73,7 +73,8 @@ pub(crate) struct Group {
 pub(crate) fn build(topics: &[&'static TopicNode], agents: &[&'static AgentNode]) -> Result<Topology, Vec<TopologyError>> {
     let mut groups: Vec<Group> = Vec::new();
     for agent in agents {
-        let mut joined = Group { topics: agent.declared.topics.clone(), tables: agent.declared.tables.clone(), agents: vec![*agent] };
+        let mut joined =
+            Group { topics: agent.declared.topics.clone(), tables: agent.declared.tables.clone(), agents: vec![*agent] };
         let (shared, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.shares(&joined));
         for group in shared {
             joined.topics.extend(group.topics);

@@ -277,7 +277,7 @@ fn a_task_that_moves_is_withheld_until_its_owner_lets_go() {
     assert_eq!(plan.shares[1].active, [task(2), task(3)]);
 }
 
-/// The property runs in optimised and unoptimised builds alike, so it counts on no clock: a test that takes minutes is noticed.
+/// About ten plans, and each takes milliseconds; no clock is asked, since one that took minutes would be noticed.
 #[test]
 fn a_thousand_members_and_ten_thousand_tasks_are_no_matter() {
     let mut cluster = Cluster::new(&[4_000, 3_000, 1_999, 600, 301, 99, 1], 999);

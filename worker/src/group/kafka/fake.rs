@@ -1,13 +1,18 @@
 //! A coordinator for tests that answers what a real one can't be asked to, when it is told to.
 
+use std::time::Duration;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use faust_wire::messages::ApiKey;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::group::userdata::Assignment;
 
+/// Only what never comes reaches it.
+const LIMIT: Duration = Duration::from_secs(60);
 /// In these versions answers are easily written by hand.
 const VERSIONS: &[(ApiKey, i16, i16)] = &[
     (ApiKey::ApiVersions, 0, 0),
@@ -48,7 +53,10 @@ impl Coordinator {
 
     /// Waits for a request of this kind; others wait until they are asked for.
     pub async fn asked(&mut self, key: ApiKey) -> Asked {
-        let key = key as i16;
+        timeout(LIMIT, self.next(key as i16)).await.unwrap_or_else(|_| panic!("{key:?} never came"))
+    }
+
+    async fn next(&mut self, key: i16) -> Asked {
         if let Some(place) = self.early.iter().position(|asked| asked.key == key) {
             return self.early.remove(place);
         }

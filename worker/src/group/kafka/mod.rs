@@ -70,12 +70,13 @@ impl KafkaGroup {
             endpoint,
             zone: String::new(),
         };
-        let (now, watched) = watch::channel(Now::default());
+        let protocol = Protocol::new(identity);
+        let (now, watched) = watch::channel(Now { view: protocol.view(), ..Now::default() });
         let shared = Arc::new(Shared::new(Lease::new(session_timeout, margin), watched));
         let asking = Arc::new(Asking { group_id, groups, session_timeout, rebalance_timeout });
         let (said, hears) = mpsc::unbounded_channel();
         let control = Handle::current();
-        let actor = Actor::new(Protocol::new(identity), client.clone(), asking.clone(), shared.clone(), now, hears);
+        let actor = Actor::new(protocol, client.clone(), asking.clone(), shared.clone(), now, hears);
         control.spawn(actor.run());
         Arc::new(Self { asking, client, shared, said, control })
     }

@@ -19,7 +19,6 @@ pub(in crate::log) fn settings(brokers: &str, extra: &[(&str, &str)]) -> KafkaSe
         client_id: "test".to_string(),
         // As little as there may be per partition, so that limits are met.
         fetch_memory: 0,
-        expected_partitions: PARTITIONS as usize,
         message_timeout: 10 * SECOND,
         extra: extra.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     }
@@ -29,7 +28,7 @@ pub(in crate::log) fn settings(brokers: &str, extra: &[(&str, &str)]) -> KafkaSe
 pub(in crate::log) fn world(extra: &[(&str, &str)]) -> World {
     let topic = unique("log");
     shared().create_topic(&topic, PARTITIONS, &[]).expect("a topic");
-    let log = KafkaLog::new(&settings(&shared().bootstrap(), extra)).expect("a log");
+    let log = KafkaLog::new(settings(&shared().bootstrap(), extra)).expect("a log");
     World { log, topic, expire: Box::new(expire) }
 }
 
@@ -168,7 +167,7 @@ async fn a_topic_that_was_made_anew_is_read_through_its_new_queue() {
     let after = world.log.topics(&names).await.expect("facts");
     assert_ne!(before[&world.topic].id, after[&world.topic].id);
     // Another producer: the old one still knows the topic's old id.
-    let again = World { log: KafkaLog::new(&settings(&shared().bootstrap(), &[])).expect("a log"), ..world };
+    let again = World { log: KafkaLog::new(settings(&shared().bootstrap(), &[])).expect("a log"), ..world };
     again.fill(0, 5).await;
     assert_eq!(again.source(0, 0).offsets(5).await, [0, 1, 2, 3, 4]);
 }
@@ -178,7 +177,7 @@ async fn a_reader_is_told_that_kafka_is_away_and_goes_on_when_it_is_back() {
     let kafka = Kafka::start().expect("a broker");
     let topic = unique("log");
     kafka.create_topic(&topic, 1, &[]).expect("a topic");
-    let log = KafkaLog::new(&settings(&kafka.bootstrap(), &[])).expect("a log");
+    let log = KafkaLog::new(settings(&kafka.bootstrap(), &[])).expect("a log");
     let world = World { log, topic, expire: Box::new(|_, _| {}) };
     world.fill(0, 3).await;
     let mut tape = world.source(0, 0);
@@ -198,8 +197,8 @@ async fn a_reader_is_told_that_kafka_is_away_and_goes_on_when_it_is_back() {
 
 #[test]
 fn a_setting_that_the_client_does_not_take_is_named() {
-    let refused = KafkaLog::new(&settings("localhost:9092", &[("linger.ms", "soon")])).err().expect("refused");
+    let refused = KafkaLog::new(settings("localhost:9092", &[("linger.ms", "soon")])).err().expect("refused");
     assert!(matches!(&refused, LogError::Config(why) if why.contains("linger.ms")), "{refused}");
-    let refused = KafkaLog::new(&settings("nowhere", &[])).err().expect("refused");
+    let refused = KafkaLog::new(settings("nowhere", &[])).err().expect("refused");
     assert!(matches!(&refused, LogError::Config(why) if why.contains("nowhere")), "{refused}");
 }
