@@ -28,6 +28,12 @@ impl Oracle {
         self.counts().into_keys().collect()
     }
 
+    /// The keys of a partition's records, in order.
+    pub fn of_partition(&self, partition: i32) -> impl Iterator<Item = &[u8]> {
+        let records = self.0.iter().filter(move |record| record.partition == partition);
+        records.map(|record| record.key.as_deref().expect("a view has a page"))
+    }
+
     /// Every position of the topic.
     pub fn positions(&self) -> BTreeSet<(i32, i64)> {
         self.0.iter().map(|record| (record.partition, record.offset)).collect()

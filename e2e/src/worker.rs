@@ -34,6 +34,7 @@ impl Worker {
     pub fn pages(&self) -> &Pages {
         self.pages.get_or_init(|| {
             let address = wait::until(format_args!("`{}` serves HTTP", self.name), || {
+                self.assert_runs();
                 let log = self.log();
                 let line = log.lines().find_map(|line| line.split_once("HTTP on ")).map(|(_, address)| address.trim().to_string());
                 line.ok_or_else(|| format!("its log: {log}"))
@@ -57,6 +58,7 @@ impl Worker {
     pub fn until(&self, what: &str, holds: impl Fn(&State) -> bool) -> State {
         let pages = self.pages();
         wait::until(format_args!("`{}` {what}", self.name), || {
+            self.assert_runs();
             let state = pages.state().map_err(|error| format!("{error}; {}", self.tail()))?;
             if holds(&state) { Ok(state) } else { Err(format!("{state:?}; {}", self.tail())) }
         })
@@ -132,6 +134,12 @@ impl Worker {
         wait::within(limit, format_args!("`{}` ends", self.name), || {
             self.exit_code().ok_or_else(|| format!("it runs; {}", self.tail()))
         })
+    }
+
+    /// Nothing comes any more from a worker that has ended.
+    #[track_caller]
+    fn assert_runs(&self) {
+        assert_eq!(self.exit_code(), None, "`{}` has ended", self.name);
     }
 
     fn exit_code(&self) -> Option<i32> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use faust::prelude::*;
 
 #[derive(Record)]
+#[record(tag = "type", rename_all = "camelCase")]
 enum Order {
     Count,
     Wait { millis: u64 },

@@ -24,7 +24,7 @@ use crate::codec::{self, Presence};
 use crate::error::TableError;
 use crate::log::{Row, partition_of};
 use crate::model::{Key, Value};
-use crate::state::SharedStore;
+use crate::state::{SharedStore, StoreError};
 
 /// What a row costs beside its bytes, roughly.
 const ROW_OVERHEAD: usize = 96;
@@ -94,6 +94,9 @@ pub(crate) trait AnyOverlay: Any {
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
 
+    /// Why the store failed, if it did: the agent that met it is not to blame.
+    fn store_failure(&self) -> Option<StoreError>;
+
     /// The task's epoch is over: from here on every access is [`TableError::Revoked`].
     fn end(&self);
 
@@ -106,6 +109,8 @@ pub(crate) struct Overlay<K, V> {
     rows: RefCell<Rows<K, V>>,
     /// The task has ended for this overlay: nothing of it may be read or written any more.
     ended: Cell<bool>,
+    /// The first failure of the store, which is not the agent's.
+    failure: RefCell<Option<StoreError>>,
 }
 
 struct Rows<K, V> {
@@ -158,7 +163,7 @@ enum Cached<V> {
 impl<K: Key, V: Value> Overlay<K, V> {
     pub fn new(place: Place) -> Self {
         Budget::change(&place.budget.overlays, 1, 0);
-        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false) }
+        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false), failure: RefCell::new(None) }
     }
 
     pub fn place(&self) -> &Place {
@@ -316,8 +321,10 @@ impl<K: Key, V: Value> Overlay<K, V> {
         TableError::Decode { table: self.place.table, key: show(key), error }
     }
 
-    fn store_error(&self, error: crate::state::StoreError) -> TableError {
-        TableError::Store { table: self.place.table, reason: error.to_string() }
+    fn store_error(&self, error: StoreError) -> TableError {
+        let reason = error.to_string();
+        self.failure.borrow_mut().get_or_insert(error);
+        TableError::Store { table: self.place.table, reason }
     }
 }
 
@@ -392,6 +399,10 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
             Some(&at) => self.encode_value(&rows.slots[at as usize]),
             None => self.place.store.get(key).map_err(|error| self.store_error(error)),
         }
+    }
+
+    fn store_failure(&self) -> Option<StoreError> {
+        self.failure.borrow().clone()
     }
 
     fn end(&self) {

@@ -18,7 +18,7 @@ use super::shard::{Shard, Stop};
 use super::{Phase, Task, TaskContext, TaskId, Verdict, commit};
 use crate::error::Error;
 use crate::log::{LogError, Reader};
-use crate::state::SharedStore;
+use crate::state::{SharedStore, StoreError, WipeReason};
 use crate::status::{InputMeter, Stage, TableMeter, TaskMeter};
 use crate::time::TopicPartition;
 
@@ -157,7 +157,10 @@ async fn run(
         },
         Some((agent, result)) = agents.next() => {
             let why = describe(&task, agent, result);
-            fail(shard, &task, why, stop).await
+            match mend_stores(shard, &task).await {
+                true => End::StartOver { why, keep: None },
+                false => fail(shard, &task, why, stop).await,
+            }
         }
     };
     // First the epoch, then the agents' futures: what they still do when they are dropped counts for nothing.
@@ -165,6 +168,24 @@ async fn run(
     drop(agents);
     shard.set_running(id, None);
     end
+}
+
+/// Whether a store failed under the agents, which then are not to blame. One that is corrupt is wiped, to be rebuilt from its changelog.
+async fn mend_stores(shard: &Shard, task: &Task) -> bool {
+    task.end();
+    let mut failed = false;
+    for (table, meter) in task.tables.iter().zip(&task.meter.tables) {
+        let Some(failure) = table.overlay.store_failure() else { continue };
+        failed = true;
+        if matches!(failure, StoreError::Corrupt(_)) {
+            meter.wiped(WipeReason::Corrupt);
+            let (stores, id) = (shard.stores.clone(), table.id.clone());
+            if let Err(error) = shard.rt.blocking(move || stores.wipe(&id.table, id.partition)).await {
+                tracing::error!("{}: the corrupt store can't be wiped, tried again: {error}", table.id);
+            }
+        }
+    }
+    failed
 }
 
 /// The whole worker ends; the task waits, dead, for its turn.
