@@ -64,7 +64,8 @@ async fn an_event_has_all_of_its_record_and_a_send_can_set_it() {
     app.agent("see", (input, seen), async |mut stream, seen| {
         while let Some(event) = stream.next().await {
             assert_eq!((event.topic(), event.partition()), ("in", stream.task().partition));
-            let headers: Vec<_> = event.headers().iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
+            let headers: Vec<_> =
+                event.headers().iter().map(|(name, value)| (name.to_string(), value.map(<[u8]>::to_vec))).collect();
             let last = event.headers().get("color").map(<[u8]>::to_vec);
             let (time, offset) = (event.timestamp(), event.offset());
             seen.lock().unwrap().push((event.into_parts(), time, offset, headers, last));
@@ -113,7 +114,8 @@ async fn sends_from_agents_arrive_in_order_and_one_outside_of_a_task_is_refused(
             if *event == 0 {
                 let (key, value) = event.into_parts();
                 let bare = tokio::task::spawn_local(async move { output.send(&key, &value).await });
-                refused.lock().unwrap().push(bare.await?);
+                let result = bare.await?;
+                refused.lock().unwrap().push(result);
                 continue;
             }
             match *event % 2 {

@@ -85,7 +85,10 @@ async fn every_line_of_the_metrics_is_prometheus_text() {
         }
     }
     let sum = |of: &str| samples.iter().filter(|(name, _)| name.starts_with(of)).map(|(_, value)| value).sum::<f64>();
-    assert_eq!((sum("faust_records_total{"), sum("faust_committed_offset{"), sum("faust_changelog_records_total{")), (10.0, 10.0, 10.0));
+    assert_eq!(
+        (sum("faust_records_total{"), sum("faust_committed_offset{"), sum("faust_changelog_records_total{")),
+        (10.0, 10.0, 10.0)
+    );
     assert_eq!((sum("faust_ready"), sum("faust_assigned_partitions{"), sum("faust_task_epochs_total{")), (1.0, 2.0, 2.0));
     assert_eq!(samples.iter().filter(|(name, _)| name.starts_with("faust_lag_records{")).count(), 2);
     worker.stop().await.unwrap();
@@ -125,7 +128,11 @@ async fn a_row_is_found_by_the_text_or_the_bytes_of_its_key() {
         paths.extend((!key.is_empty()).then(|| format!("/tables/sums/{encoded}")));
         for path in paths {
             let row = get(web, &path).await;
-            assert_eq!((row.status, &*row.body, row.header("content-type")), (200, &*n.to_string(), Some("application/json")), "{path}");
+            assert_eq!(
+                (row.status, &*row.body, row.header("content-type")),
+                (200, &*n.to_string(), Some("application/json")),
+                "{path}"
+            );
         }
     }
     for (path, status, sentence) in [
@@ -186,8 +193,10 @@ async fn an_agent_that_blocks_its_thread_keeps_neither_the_pages_nor_the_end_of_
     let worker = start(app).await;
     let web = worker.web();
     input.send("a", &1).await.unwrap();
-    until("in hand", || async { get(web, "/metrics").await.body.contains("faust_records_total{agent=\"block\",partition=\"0\",topic=\"in\"} 1") })
-        .await;
+    until("in hand", || async {
+        get(web, "/metrics").await.body.contains("faust_records_total{agent=\"block\",partition=\"0\",topic=\"in\"} 1")
+    })
+    .await;
     assert_eq!(get(web, "/livez").await.status, 200);
     let row = get(web, "/tables/sums/a").await;
     assert_eq!((row.status, &*row.body), (503, "no answer: an agent keeps the partition's thread busy\n"));

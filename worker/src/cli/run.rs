@@ -25,8 +25,8 @@ pub(crate) fn main(app: &'static AppNode) -> Result<()> {
 /// Runs until a signal says stop, or the worker ends by itself. A second signal ends the process at once.
 async fn worker(app: &'static AppNode, settings: Resolved) -> std::result::Result<(), Refusal> {
     rt::raise_open_files();
-    let mut signals = Signals::listen()
-        .map_err(|error| Refusal::new(ExitReason::Panicked, format!("signals can't be listened for: {error}")))?;
+    let mut signals =
+        Signals::listen().map_err(|error| Refusal::new(ExitReason::Panicked, format!("signals can't be listened for: {error}")))?;
     let worker = control::start(app, settings).await?;
     loop {
         tokio::select! {

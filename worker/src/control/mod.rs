@@ -281,7 +281,8 @@ impl Joined {
         if tokio::time::timeout(transport::LEAVE, membership.leave()).await.is_err() {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
-        (lags.abort(), flushing.abort());
+        lags.abort();
+        flushing.abort();
         app.set_running(None);
         running.shards(Vec::new());
         drop(tasks);

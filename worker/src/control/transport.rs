@@ -59,7 +59,10 @@ pub(crate) fn in_group(app: &str, group: Arc<dyn Membership>) {
 /// Makes the log; connects to nothing yet.
 pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dyn Log>, Refusal> {
     match &settings.broker {
-        Broker::Memory => Ok(in_memory(app).log),
+        Broker::Memory => {
+            let _ = rt;
+            Ok(in_memory(app).log)
+        }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
             let kafka = kafka_settings(settings, brokers, app);
@@ -100,8 +103,7 @@ pub(super) async fn membership(
         }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let config =
-                faust_wire::Config::parse(brokers, &client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+            let config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
             let group = GroupSettings {
                 group_id: app.to_string(),
                 client: faust_wire::Client::new(config),

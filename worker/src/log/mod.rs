@@ -23,6 +23,8 @@ pub(crate) use delivery::Deliveries;
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{KafkaLog, KafkaSettings};
 pub(crate) use memory::MemoryLog;
+#[cfg(test)]
+pub(crate) use memory::faults::Fate;
 pub(crate) use partitioner::partition_of;
 #[cfg(test)]
 pub(crate) use record::Stored;

@@ -181,15 +181,16 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Ok(f(&mut lent.value))
     }
 
-    /// The rows that the overlay has and the store has not, or has older: encoded, sorted by key. Tombstones are `None`.
-    pub fn newer_than_store(&self) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, TableError> {
+    /// The rows that the overlay has and the store has not, or has older, sorted by key.
+    pub fn newer_than_store(&self) -> Result<Vec<Row>, TableError> {
         self.check()?;
         let rows = self.rows.borrow();
         let mut newer = Vec::new();
-        for slot in rows.slots.iter().filter(|slot| slot.key.is_some() && rows.is_held(slot)) {
-            newer.push((self.encode_key(slot.key.as_ref().expect("filtered"))?, self.encode_value(slot)?));
+        for slot in rows.slots.iter().filter(|slot| rows.is_held(slot)) {
+            let Some(key) = &slot.key else { continue };
+            newer.push(Row { key: self.encode_key(key)?, value: self.encode_value(slot)? });
         }
-        newer.sort();
+        newer.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(newer)
     }
 

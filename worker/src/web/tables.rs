@@ -42,7 +42,8 @@ async fn row(pages: &Pages, table: &str, key: Vec<u8>) -> Response {
     let Some(node) = pages.app.table_named(table) else { return say(StatusCode::NOT_FOUND, format!("no such table: `{table}`")) };
     let Ok(answer) = timeout(PATIENCE, pages.running.query(node, key)).await else {
         let retry_after = [(header::RETRY_AFTER, "1")];
-        return (StatusCode::SERVICE_UNAVAILABLE, retry_after, "no answer: an agent keeps the partition's thread busy\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, retry_after, "no answer: an agent keeps the partition's thread busy\n")
+            .into_response();
     };
     match answer {
         Ok(Some(value)) => ([(header::CONTENT_TYPE, node.content_type)], value).into_response(),

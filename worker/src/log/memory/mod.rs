@@ -4,7 +4,7 @@
 //! last record of each key, any other one its last [`RETAINED`] records and what its readers have not read yet.
 
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,6 @@
 //! Whole workers on the log in memory, every part of them on the test's own thread, so that a fault comes exactly when it is wanted.
 
-use std::cell::Cell;
 use std::future::Future;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +21,10 @@ mod commits;
 mod ends;
 mod failures;
 mod faults;
-mod membership;
+#[expect(dead_code, reason = "all of it is for the tests of the pages")]
 #[path = "../../../tests/common/http.rs"]
 mod http;
+mod membership;
 
 /// Ends a test that waits for what never comes.
 const HANGS: Duration = Duration::from_secs(60);
