@@ -93,6 +93,15 @@ impl Oracle {
     }
 }
 
+/// # Panics
+///
+/// Unless both tell the same, with the first keys of which they don't.
+#[track_caller]
+pub fn assert_same(what: &str, expected: &Counts, counted: &Counts) {
+    let wrong = different(expected, counted, |expected, counted| expected == counted);
+    assert!(wrong.is_empty(), "{what}: {} keys differ, (key, expected, there): {}", wrong.len(), some(&wrong));
+}
+
 fn count(records: &[Record], times: impl Fn(&Record) -> u64) -> Counts {
     let mut counts = Counts::new();
     for record in records {

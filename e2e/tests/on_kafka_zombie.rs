@@ -1,5 +1,6 @@
 //! A worker that slept beyond its session wakes with work in hand that others have done since: it must harm nobody.
 
+use faust_e2e::oracle::assert_same;
 use faust_e2e::page_views::{GROUP, VIEWS};
 use faust_e2e::{Oracle, PageViews, State, Views, Window, Worker, wait};
 
@@ -38,8 +39,8 @@ fn a_zombie_changes_nothing_and_joins_again_on_kafka() {
     let last_epoch = asleep.tasks.iter().map(|task| task.epoch).max().expect("it had tasks");
     assert!(anna.state().tasks.iter().all(|task| task.epoch > last_epoch), "it went on with what it had: {:?}", anna.state());
 
-    assert_eq!(stage.changelog(), table, "the changelog's last values are not those of the owner that lived");
-    assert_eq!(stage.table(&[&anna, &bert], &views.keys()), table);
+    assert_same("the owner that lived and the changelog's last values", &table, &stage.changelog());
+    assert_same("the owner that lived and those that live", &table, &stage.table(&[&anna, &bert], &views.keys()));
     assert_eq!(stage.offsets.committed(), ends, "an offset was committed by the zombie");
     let output = stage.kafka.tool("ConsumerGroupCommand", ["--describe", "--group", GROUP, "--members"]).unwrap();
     assert!(!String::from_utf8_lossy(&output.stdout).contains(&asleep.member));
