@@ -192,7 +192,8 @@ impl Chaos {
 
 #[test]
 fn nothing_is_lost_whatever_happens() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 60, ..ProptestConfig::default() });
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 60, max_shrink_time: 60_000, ..ProptestConfig::default() });
     let result = runner.run(&proptest::collection::vec(step(), 1..40), |steps| {
         let mut outcome = Ok(());
         on_one_thread(async {

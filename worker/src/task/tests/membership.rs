@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::super::flusher::Flusher;
+use super::super::shard::{self, Message, Shared, Stop};
 use super::*;
 use crate::group::{GroupError, GroupEvent, Lease, MemberView, Membership};
-use crate::log::BoxFuture;
-use crate::status::Stage;
+use crate::log::{BoxFuture, NewTopic, Row};
+use crate::state::{FlushLimits, Place, Stores};
+use crate::status::{Stage, Status};
 
 /// Says what the test tells it to say.
 pub(super) struct ToldGroup {
@@ -187,7 +190,7 @@ fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() 
         let (Counting { app, input, counts }, door) = waiting_at_0("lost", 2);
         let group = ToldGroup::of(app.id());
         group.assign(&[0, 1]);
-        let world = World::start(app, settings()).await;
+        let world = World::start(app, settings().revoke_timeout(hours(1)).rebalance_timeout(hours(2))).await;
         let keys = [key_in(0, 2), key_in(1, 2)];
         for key in &keys {
             input.send(key, &0).await.unwrap();
@@ -217,6 +220,55 @@ fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() 
             assert_eq!(counts.query(key).await, Ok(Some(1)));
         }
         world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn work_of_a_lost_membership_is_not_written_by_a_shard_that_has_not_heard_of_it() {
+    on_one_thread(async {
+        let Counting { app, .. } = counting("deaf", 1).with_agent();
+        let (node, group) = (app.node(), ToldGroup::of(app.id()));
+        let log = control::memory_log(node.id);
+        let rows = |key: &str, value: &str| [Row { key: key.into(), value: Some(value.into()) }];
+        for topic in ["in", "deaf-counts-changelog"] {
+            log.create(&[NewTopic { name: topic.into(), partitions: 1, config: vec![] }]).await.unwrap();
+        }
+        let shared = Shared {
+            rt: Rt::single(),
+            settings: Arc::new(settings::resolve(node.id, &settings(), [], &[]).unwrap()),
+            topology: Arc::new(node.topology().map_err(|_| "contradictory").unwrap()),
+            log: log.clone(),
+            membership: group.clone(),
+            stores: Stores::open(&Place::Memory).unwrap(),
+            status: Arc::new(Status::new(node.id)),
+            failures: mpsc::unbounded_channel().0,
+            flusher: Arc::new(Flusher::new(FlushLimits { records: 1_000, interval: secs(1) })),
+            throttle: None,
+            epochs: Arc::default(),
+            tenure: Arc::default(),
+            undrained: Arc::default(),
+        };
+        let (mailbox, _shard) = shard::start(shared.clone(), 0);
+        let (stop, on_stop) = mpsc::unbounded_channel();
+        let (ended, on_end) = oneshot::channel();
+        let id = TaskId { group: 0, partition: 0 };
+        mailbox.send(Message::Start { id, epoch: 1, tenure: 0, stop: on_stop, ended }).map_err(|_| "no shard").unwrap();
+        let task = || shared.status.tasks().pop();
+        let counted = || task().map_or(0, |task| task.inputs[0].records.get());
+        let bounds = async |topic: &str| log.bounds(&[TopicPartition::new(topic, 0)]).await.unwrap()[0];
+
+        log.producer().send_rows(&TopicPartition::new("in", 0), &rows("a", "1"), &Arc::default()).unwrap();
+        until("it is committed", || task().is_some_and(|task| task.commits.get() == 1)).await;
+        shared.tenure.fetch_add(1, Ordering::SeqCst);
+        log.producer().send_rows(&TopicPartition::new("in", 0), &rows("a", "1"), &Arc::default()).unwrap();
+        until("the agent still counts", || counted() == 2).await;
+        // As many turns as a commit would need by far.
+        for _ in 0..50 {
+            tokio::time::sleep(millis(1)).await;
+        }
+        assert_eq!((bounds("deaf-counts-changelog").await.end, task().unwrap().inputs[0].committed.get()), (1, 1));
+        stop.send(Stop::Drop).unwrap();
+        on_end.await.unwrap();
     });
 }
 
