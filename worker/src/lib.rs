@@ -60,8 +60,8 @@ pub use topic::{PendingSend, Source, Topic};
 /// What nearly every app uses.
 pub mod prelude {
     pub use crate::{
-        Agent, App, Event, Key, LocalTable, Record, Settings, Source, State, Stream, Table, Timestamp, Topic, Value, days, hours, millis,
-        mins, secs,
+        Agent, App, Event, Key, LocalTable, Record, Settings, Source, State, Stream, Table, Timestamp, Topic, Value, days, hours,
+        millis, mins, secs,
     };
 }
 

@@ -64,28 +64,35 @@ impl DropReason {
     }
 }
 
-/// What something waits for, in one sentence: logged when it changes, and again every 30 s while it lasts.
+/// What something waits for, in one sentence: logged when it changes, and again every 30 s while it lasts or keeps coming back.
 #[derive(Default)]
-struct Notice(Mutex<Option<(String, Instant)>>);
+struct Notice(Mutex<Said>);
+
+#[derive(Default)]
+struct Said {
+    now: Option<String>,
+    logged: Option<(String, Instant)>,
+}
 
 impl Notice {
     const REMIND: Duration = Duration::from_secs(30);
 
     fn say(&self, who: &dyn std::fmt::Display, sentence: String) {
         let mut said = self.0.lock().unwrap();
-        let news = said.as_ref().is_none_or(|(last, when)| *last != sentence || when.elapsed() >= Self::REMIND);
+        let news = said.logged.as_ref().is_none_or(|(last, when)| *last != sentence || when.elapsed() >= Self::REMIND);
         if news {
             tracing::warn!("{who}: {sentence}");
-            *said = Some((sentence, rt::now()));
+            said.logged = Some((sentence.clone(), rt::now()));
         }
+        said.now = Some(sentence);
     }
 
     fn clear(&self) {
-        *self.0.lock().unwrap() = None;
+        self.0.lock().unwrap().now = None;
     }
 
     fn get(&self) -> Option<String> {
-        self.0.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone())
+        self.0.lock().unwrap().now.clone()
     }
 }
 
@@ -140,6 +147,9 @@ impl Status {
         }
         let running = tasks.iter().filter(|task| task.stage() == Stage::Running).count() as i64;
         let wanted = self.wanted.get();
+        if wanted < 0 {
+            return Err("joining the group".into());
+        }
         if running < wanted {
             return Err(format!("{running} of {wanted} tasks run, the others are being opened or restored"));
         }
@@ -186,6 +196,8 @@ pub(crate) struct TaskMeter {
     pub starts_over: Counter,
     stage: Mutex<Stage>,
     problem: Notice,
+    /// Why an input stands still for the rest of the epoch.
+    pause: Notice,
     /// Kafka can't be reached, since when, and what it said.
     away: Mutex<Option<(String, Instant)>>,
 }
@@ -204,6 +216,7 @@ impl TaskMeter {
             starts_over: Counter::default(),
             stage: Mutex::new(Stage::Absent),
             problem: Notice::default(),
+            pause: Notice::default(),
             away: Mutex::default(),
         }
     }
@@ -216,17 +229,23 @@ impl TaskMeter {
     pub fn enter(&self, stage: Stage) {
         *self.stage.lock().unwrap() = stage;
         self.problem.clear();
+        self.pause.clear();
     }
 
     /// What keeps the task from going on, in one sentence.
     pub fn problem(&self) -> Option<String> {
-        self.problem.get().or_else(|| self.away.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone()))
+        self.stopped().or_else(|| self.away.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone()))
     }
 
     /// A problem that makes the worker unready: Kafka that went away does so only after a while, for it comes back by itself.
     fn unready(&self) -> Option<String> {
-        let long_away = || self.away.lock().unwrap().as_ref().filter(|(_, since)| since.elapsed() > PATIENCE).map(|(why, _)| why.clone());
-        self.problem.get().or_else(long_away)
+        let long_away =
+            || self.away.lock().unwrap().as_ref().filter(|(_, since)| since.elapsed() > PATIENCE).map(|(why, _)| why.clone());
+        self.stopped().or_else(long_away)
+    }
+
+    fn stopped(&self) -> Option<String> {
+        self.pause.get().or_else(|| self.problem.get())
     }
 
     /// Kafka can't be reached; the client goes on trying.
@@ -252,6 +271,17 @@ impl TaskMeter {
 
     pub fn go_on(&self) {
         self.problem.clear();
+    }
+
+    /// What it waits for and then goes on.
+    #[cfg(test)]
+    pub fn waiting(&self) -> Option<String> {
+        self.problem.get()
+    }
+
+    /// An input stands still until the task is opened anew.
+    pub fn pause(&self, sentence: String) {
+        self.pause.say(&format_args!("task {}", self.id), sentence);
     }
 }
 

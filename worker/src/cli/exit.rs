@@ -1,6 +1,5 @@
 //! How a process ends: the reasons, their exit codes, and the channel by which whoever runs it learns the sentence.
 
-use std::any::Any;
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -58,13 +57,6 @@ impl Refusal {
     /// With the setting, topic or table that is to be mended.
     pub fn about(self, field: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..self }
-    }
-
-    /// From what a caught panic left behind.
-    pub fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-        let sentence = format!("the worker panicked, which is a bug in it: {}", text.unwrap_or("it left no message"));
-        Self::new(ExitReason::Panicked, sentence)
     }
 
     /// Says it on stderr and in the pod's termination message; returns the code to exit with.

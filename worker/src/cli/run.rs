@@ -11,7 +11,8 @@ use crate::settings::Resolved;
 
 /// Does what the command line says and ends the process with its code, except where there is nothing to say.
 pub(crate) fn main(app: &'static AppNode) -> Result<()> {
-    let version = env!("CARGO_PKG_VERSION");
+    // The app's own version is its program's business; this says what it was built with.
+    let version = concat!("(faust ", env!("CARGO_PKG_VERSION"), ")");
     let command = parse(app.id, version, &app.settings(), environment(), std::env::args_os());
     let Command::Worker(settings) = command.unwrap_or_else(|end| exit(end.say()));
     logging::start(&settings.log_level);
@@ -24,8 +25,8 @@ pub(crate) fn main(app: &'static AppNode) -> Result<()> {
 /// Runs until a signal says stop, or the worker ends by itself. A second signal ends the process at once.
 async fn worker(app: &'static AppNode, settings: Resolved) -> std::result::Result<(), Refusal> {
     rt::raise_open_files();
-    let mut signals = Signals::listen()
-        .map_err(|error| Refusal::new(ExitReason::Panicked, format!("signals can't be listened for: {error}")))?;
+    let mut signals =
+        Signals::listen().map_err(|error| Refusal::new(ExitReason::Panicked, format!("signals can't be listened for: {error}")))?;
     let worker = control::start(app, settings).await?;
     loop {
         tokio::select! {

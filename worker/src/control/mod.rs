@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -15,7 +16,7 @@ use crate::cli::{ExitReason, Refusal};
 use crate::error::TopologyError;
 use crate::group::Membership;
 use crate::log::{Log, LogError};
-use crate::rt::Rt;
+use crate::rt::{self, Rt};
 use crate::settings::Resolved;
 use crate::state::{FlushLimits, Place, StoreError, Stores, Throttle};
 use crate::status::Status;
@@ -30,6 +31,8 @@ mod topics;
 mod transport;
 
 use tasks::Tasks;
+#[cfg(test)]
+pub(crate) use transport::{in_group, memory_log};
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
@@ -57,6 +60,9 @@ fn panicked(what: &str) -> Refusal {
 
 /// Between two looks at whether the worker is ready.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long shards that have nothing to do any more may take to end, whatever `shutdown-timeout` has left.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// A worker that has been started.
 pub(crate) struct Handle {
@@ -138,7 +144,11 @@ struct Starting {
 }
 
 impl Starting {
-    async fn run(self, begun: oneshot::Sender<(SocketAddr, Arc<Running>)>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Refusal> {
+    async fn run(
+        self,
+        begun: oneshot::Sender<(SocketAddr, Arc<Running>)>,
+        mut stops: mpsc::UnboundedReceiver<()>,
+    ) -> Result<(), Refusal> {
         let Self { rt, app, settings, topology, status } = self;
         let stores = rt.blocking({
             let place = place(&settings);
@@ -158,7 +168,7 @@ impl Starting {
         let result = async {
             let groups = tokio::select! {
                 biased;
-                _ = stops.recv() => return Ok(()),
+                Some(()) = stops.recv() => return Ok(()),
                 groups = topics::prepare(&*log, &topology, &status) => groups?,
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
@@ -232,6 +242,7 @@ impl Joined {
             flusher,
             throttle: settings.restore_rate.and_then(NonZeroU64::new).map(|rate| Arc::new(Throttle::new(rate))),
             epochs: Arc::default(),
+            tenure: Arc::default(),
             undrained: Arc::default(),
         };
         let undrained = shared.undrained.clone();
@@ -245,7 +256,7 @@ impl Joined {
         let mut result = loop {
             tokio::select! {
                 biased;
-                _ = stops.recv() => break Ok(()),
+                Some(()) = stops.recv() => break Ok(()),
                 why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
                     if let Err(fault) = tasks.follow(event, &*membership) {
@@ -258,7 +269,10 @@ impl Joined {
             }
         };
         tracing::info!("{}: stopping", app.id);
-        if tokio::time::timeout(settings.shutdown_timeout, tasks.drain()).await.is_err() {
+        // What did not drain when it was revoked has been said then.
+        undrained.store(false, Ordering::Relaxed);
+        let deadline = rt::now() + settings.shutdown_timeout;
+        if tokio::time::timeout_at(deadline, tasks.drain()).await.is_err() {
             result = result.and(Err(failed("not drained within `shutdown-timeout`; what was in hand is read again")));
         }
         if let Ok(why) = failure.try_recv() {
@@ -267,16 +281,22 @@ impl Joined {
         if tokio::time::timeout(transport::LEAVE, membership.leave()).await.is_err() {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
-        (lags.abort(), flushing.abort());
+        lags.abort();
+        flushing.abort();
         app.set_running(None);
         running.shards(Vec::new());
         drop(tasks);
-        while let Some(end) = ends.next().await {
-            if end.is_err() {
-                result = result.and(Err(panicked("a shard")));
+        let ended = async {
+            while let Some(end) = ends.next().await {
+                if end.is_err() {
+                    result = result.clone().and(Err(panicked("a shard")));
+                }
             }
+        };
+        if tokio::time::timeout_at(deadline.max(rt::now() + GRACE), ended).await.is_err() {
+            result = result.and(Err(failed("an agent keeps its thread busy and was left behind; what was in hand is read again")));
         }
-        if result.is_ok() && undrained.load(std::sync::atomic::Ordering::Relaxed) {
+        if result.is_ok() && undrained.load(Ordering::Relaxed) {
             return Err(failed("stopped, but the last work could not be committed; it is read again"));
         }
         result

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
@@ -20,14 +21,14 @@ pub(super) struct Tasks {
     shared: Shared,
     wanted: BTreeSet<TaskId>,
     held: BTreeMap<TaskId, Held>,
-    leaving: BTreeSet<TaskId>,
+    leaving: BTreeMap<TaskId, mpsc::UnboundedSender<Stop>>,
     endings: FuturesUnordered<Pin<Box<dyn Future<Output = TaskId> + Send>>>,
     /// The group waits to be told that what it took away has been given up.
     owes_release: bool,
 }
 
 struct Held {
-    stop: oneshot::Sender<Stop>,
+    stop: mpsc::UnboundedSender<Stop>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -38,7 +39,7 @@ impl Tasks {
             shared,
             wanted: BTreeSet::new(),
             held: BTreeMap::new(),
-            leaving: BTreeSet::new(),
+            leaving: BTreeMap::new(),
             endings: FuturesUnordered::new(),
             owes_release: false,
         }
@@ -61,9 +62,15 @@ impl Tasks {
             }
             GroupEvent::Lost { reason } => {
                 tracing::error!("the membership is lost, all tasks are dropped: {reason}");
+                // At once for all shards, also for one that a handler keeps from hearing it.
+                self.shared.tenure.fetch_add(1, Ordering::SeqCst);
                 self.wanted.clear();
-                status.wanted.set(0);
+                status.wanted.set(-1);
                 self.owes_release = false;
+                // One that is draining still has work of the lost membership.
+                for stop in self.leaving.values() {
+                    let _ = stop.send(Stop::Drop);
+                }
                 for id in self.held.keys().copied().collect::<Vec<_>>() {
                     self.give_up(id, Stop::Drop);
                 }
@@ -88,7 +95,7 @@ impl Tasks {
 
     /// Starts what is wanted and free, and tells the group when everything it took away is given up.
     pub fn settle(&mut self, membership: &dyn Membership) {
-        let free = self.wanted.iter().filter(|id| !self.held.contains_key(id) && !self.leaving.contains(id));
+        let free = self.wanted.iter().filter(|id| !self.held.contains_key(id) && !self.leaving.contains_key(id));
         for id in free.copied().collect::<Vec<_>>() {
             self.start(id);
         }
@@ -110,10 +117,11 @@ impl Tasks {
     }
 
     fn start(&mut self, id: TaskId) {
-        let (stop, on_stop) = oneshot::channel();
+        let (stop, on_stop) = mpsc::unbounded_channel();
         let (ended, on_end) = oneshot::channel();
         let shard = &self.shards[id.partition as usize % self.shards.len()];
-        let start = Message::Start { id, epoch: self.shared.next_epoch(), stop: on_stop, ended };
+        let tenure = self.shared.tenure.load(Ordering::SeqCst);
+        let start = Message::Start { id, epoch: self.shared.next_epoch(), tenure, stop: on_stop, ended };
         // A shard that panicked ends the worker by its own end.
         let _ = shard.send(start);
         self.held.insert(id, Held { stop, ended: on_end });
@@ -123,7 +131,7 @@ impl Tasks {
         let Some(held) = self.held.remove(&id) else { return };
         // A task that has ended by itself needs no stop.
         let _ = held.stop.send(how);
-        self.leaving.insert(id);
+        self.leaving.insert(id, held.stop);
         self.endings.push(Box::pin(async move {
             let _ = held.ended.await;
             id

@@ -28,18 +28,41 @@ const MEMORY_PARTITIONS: u32 = 8;
 struct InMemory {
     log: Arc<MemoryLog>,
     offsets: Arc<crate::group::Offsets>,
+    /// In place of the group of one.
+    #[cfg(test)]
+    group: Arc<Mutex<Option<Arc<dyn Membership>>>>,
 }
 
 fn in_memory(app: &str) -> InMemory {
     static APPS: LazyLock<Mutex<BTreeMap<String, InMemory>>> = LazyLock::new(Mutex::default);
-    let make = || InMemory { log: MemoryLog::new(MEMORY_PARTITIONS), offsets: Arc::default() };
+    let make = || InMemory {
+        log: MemoryLog::new(MEMORY_PARTITIONS),
+        offsets: Arc::default(),
+        #[cfg(test)]
+        group: Arc::default(),
+    };
     APPS.lock().unwrap().entry(app.to_string()).or_insert_with(make).clone()
+}
+
+/// The log in memory of an app, for tests that meddle with it.
+#[cfg(test)]
+pub(crate) fn memory_log(app: &str) -> Arc<MemoryLog> {
+    in_memory(app).log
+}
+
+/// Gives the workers of an app a group that says what the test wants.
+#[cfg(test)]
+pub(crate) fn in_group(app: &str, group: Arc<dyn Membership>) {
+    *in_memory(app).group.lock().unwrap() = Some(group);
 }
 
 /// Makes the log; connects to nothing yet.
 pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dyn Log>, Refusal> {
     match &settings.broker {
-        Broker::Memory => Ok(in_memory(app).log),
+        Broker::Memory => {
+            let _ = rt;
+            Ok(in_memory(app).log)
+        }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
             let kafka = kafka_settings(settings, brokers, app);
@@ -72,11 +95,15 @@ pub(super) async fn membership(
     match &settings.broker {
         Broker::Memory => {
             let _ = endpoint;
+            #[cfg(test)]
+            if let Some(group) = in_memory(app).group.lock().unwrap().clone() {
+                return Ok(group);
+            }
             Ok(SingleGroup::start(&groups, in_memory(app).offsets))
         }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let config = faust_wire::Config::parse(brokers, &client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+            let config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
             let group = GroupSettings {
                 group_id: app.to_string(),
                 client: faust_wire::Client::new(config),

@@ -55,6 +55,8 @@ impl Deliveries {
     }
 
     /// Records queued and not yet reported.
+    #[cfg(test)]
+    #[cfg(test)]
     pub fn outstanding(&self) -> u64 {
         self.0.lock().unwrap().outstanding
     }

@@ -26,9 +26,9 @@ pub(crate) use memory::MemoryLog;
 #[cfg(test)]
 pub(crate) use memory::faults::Fate;
 pub(crate) use partitioner::partition_of;
-pub(crate) use record::{Header, Record};
 #[cfg(test)]
 pub(crate) use record::Stored;
+pub(crate) use record::{Header, Record};
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -146,6 +146,7 @@ pub(crate) struct Bounds {
 
 /// Why the log did not answer; what the worker does about it hangs on the kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "memory is never away, full or in the way"))]
 pub(crate) enum LogError {
     /// Not reachable, or not now: wait and ask again.
     Unavailable(String),
@@ -177,6 +178,7 @@ impl std::error::Error for LogError {}
 
 /// Why a record wasn't queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "memory is never away, full or in the way"))]
 pub(crate) enum ProduceError {
     /// The buffer is full: offer it again once deliveries have been reported.
     Full,

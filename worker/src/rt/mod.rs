@@ -22,6 +22,7 @@ pub(crate) struct Rt(Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Threads,
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests"))]
     Single,
 }
 
@@ -35,6 +36,7 @@ impl Rt {
     }
 
     /// All parts on the caller's thread. Must be used inside a [`LocalSet`].
+    #[cfg(test)]
     pub fn single() -> Self {
         Self(Kind::Single)
     }

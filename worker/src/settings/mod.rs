@@ -23,7 +23,7 @@ pub use error::SettingsError;
 pub(crate) use kind::{Broker, LogLevel};
 pub use kind::{OnDecodeError, Store};
 pub(crate) use properties::Properties;
-pub(crate) use resolve::{Origin, resolve};
+pub(crate) use resolve::resolve;
 pub(crate) use table::{PASSTHROUGH, Resolved, Setting, TABLE};
 
 use kind::{Choice, Kind, Span};

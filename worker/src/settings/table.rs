@@ -32,6 +32,7 @@ macro_rules! settings {
         pub(crate) struct Resolved {
             $(#[doc = $help] pub $field: $value,)*
             /// Properties handed to the Kafka client.
+            #[cfg_attr(all(not(feature = "kafka"), not(test)), expect(dead_code, reason = "checked also where there is no client to hand it to"))]
             pub kafka: Properties,
             pub(super) origins: BTreeMap<&'static str, Origin>,
         }
@@ -147,12 +148,8 @@ pub(super) fn variable(name: &str) -> String {
     format!("FAUST_{}", name.replace('-', "_").to_uppercase())
 }
 
+#[cfg(feature = "kafka")]
 impl Resolved {
-    /// How often the group hears of this worker while nothing is going on.
-    pub fn heartbeat_interval(&self) -> Duration {
-        Duration::from_secs(3).min(self.session_timeout / 3)
-    }
-
     /// How long the client tries to deliver a record. A third of the session, or a worker that was thought dead could still write.
     pub fn message_timeout(&self) -> Duration {
         self.session_timeout / 3

@@ -91,7 +91,8 @@ mod tests {
     use tempfile::TempDir;
 
     use crate::state::conformance::{at, row};
-    use crate::state::{Opened, Place, StoreError, Stores, WipeReason};
+    use crate::state::stores::Opened;
+    use crate::state::{Place, StoreError, Stores, WipeReason};
 
     use super::*;
 

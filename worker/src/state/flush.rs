@@ -136,7 +136,8 @@ impl FlushPolicy {
         }
     }
 
-    /// Each store and the offset of its last flush, for metrics.
+    /// Each store and the offset of its last flush.
+    #[cfg(test)]
     pub fn flushed_offsets(&self) -> impl Iterator<Item = (&StoreId, Option<i64>)> {
         self.stores.iter().map(|(id, state)| (id, state.flushed_offset))
     }

@@ -20,8 +20,8 @@ mod rocks;
 mod stores;
 
 pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId, flush};
-pub(crate) use restore::{Limits, Progress, Reading, Restore, RestoreError, Span, Throttle, replay};
-pub(crate) use stores::{Opened, Stores};
+pub(crate) use restore::{Limits, Progress, Restore, RestoreError, Span, Throttle, replay};
+pub(crate) use stores::Stores;
 
 /// Rows of one partition of one table. Keys and values are the bytes of the changelog.
 ///
@@ -69,6 +69,7 @@ pub(crate) enum Place {
 
 /// Why a store failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "memory is neither in use by another nor corrupt nor full"))]
 pub(crate) enum StoreError {
     /// Another process has the folder.
     InUse(String),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::overlay::Overlay;
 use crate::error::TableError;
+use crate::log::Row;
 use crate::model::{Key, Value};
 
 /// Rows of the store read at a time.
@@ -15,7 +16,7 @@ type Encoded = (Vec<u8>, Vec<u8>);
 
 pub(super) struct Items<K, V> {
     overlay: Rc<Overlay<K, V>>,
-    newer: VecDeque<(Vec<u8>, Option<Vec<u8>>)>,
+    newer: VecDeque<Row>,
     page: VecDeque<Encoded>,
     /// Where the next page of the store begins; none when it has been read to its end.
     next_page: Option<Vec<u8>>,
@@ -42,7 +43,7 @@ impl<K: Key, V: Value> Items<K, V> {
                 (None, None) => return Ok(None),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some((newer, _)), Some((stored, _))) => newer.cmp(stored),
+                (Some(newer), Some((stored, _))) => newer.key.cmp(stored),
             };
             if order == Ordering::Greater {
                 return Ok(self.page.pop_front());
@@ -50,7 +51,7 @@ impl<K: Key, V: Value> Items<K, V> {
             if order == Ordering::Equal {
                 self.page.pop_front();
             }
-            if let Some((key, Some(value))) = self.newer.pop_front() {
+            if let Some(Row { key, value: Some(value) }) = self.newer.pop_front() {
                 return Ok(Some((key, value)));
             }
         }
@@ -80,7 +81,8 @@ impl<K: Key, V: Value> Iterator for Items<K, V> {
         match self.next_encoded() {
             Ok(row) => row.map(|(key, value)| self.overlay.decode(&key, &value)),
             Err(error) => {
-                (self.newer.clear(), self.page.clear());
+                self.newer.clear();
+                self.page.clear();
                 Some(Err(error))
             }
         }

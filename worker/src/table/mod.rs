@@ -4,7 +4,6 @@ use std::any::Any;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;

@@ -24,7 +24,7 @@ use crate::codec::{self, Presence};
 use crate::error::TableError;
 use crate::log::{Row, partition_of};
 use crate::model::{Key, Value};
-use crate::state::SharedStore;
+use crate::state::{SharedStore, StoreError};
 
 /// What a row costs beside its bytes, roughly.
 const ROW_OVERHEAD: usize = 96;
@@ -43,6 +43,8 @@ pub(crate) struct Place {
 pub(crate) struct Budget {
     cached: Cell<usize>,
     open: Cell<usize>,
+    /// Overlays that share it.
+    overlays: Cell<usize>,
     /// Clean rows are evicted beyond this many bytes.
     cache_limit: usize,
     /// Tasks get no events while more than this is written and not frozen.
@@ -52,7 +54,7 @@ pub(crate) struct Budget {
 impl Budget {
     /// A shard's share of the setting `cache-memory`, of which a quarter may be open.
     pub fn new(bytes: usize) -> Self {
-        Self { cached: Cell::new(0), open: Cell::new(0), cache_limit: bytes, open_limit: bytes / 4 }
+        Self { cached: Cell::new(0), open: Cell::new(0), overlays: Cell::new(0), cache_limit: bytes, open_limit: bytes / 4 }
     }
 
     /// Whether more is written than may wait for the next commit.
@@ -85,8 +87,15 @@ pub(crate) trait AnyOverlay: Any {
     /// Rows written since the last freeze.
     fn open_rows(&self) -> usize;
 
+    /// Whether more is written than may wait for the next commit, and this overlay has its share of that: one that waits in the middle of
+    /// an event with much open must not stop the others.
+    fn is_at_bound(&self) -> bool;
+
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
+
+    /// Why the store failed, if it did: the agent that met it is not to blame.
+    fn store_failure(&self) -> Option<StoreError>;
 
     /// The task's epoch is over: from here on every access is [`TableError::Revoked`].
     fn end(&self);
@@ -100,6 +109,8 @@ pub(crate) struct Overlay<K, V> {
     rows: RefCell<Rows<K, V>>,
     /// The task has ended for this overlay: nothing of it may be read or written any more.
     ended: Cell<bool>,
+    /// The first failure of the store, which is not the agent's.
+    failure: RefCell<Option<StoreError>>,
 }
 
 struct Rows<K, V> {
@@ -151,7 +162,8 @@ enum Cached<V> {
 
 impl<K: Key, V: Value> Overlay<K, V> {
     pub fn new(place: Place) -> Self {
-        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false) }
+        Budget::change(&place.budget.overlays, 1, 0);
+        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false), failure: RefCell::new(None) }
     }
 
     pub fn place(&self) -> &Place {
@@ -169,15 +181,16 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Ok(f(&mut lent.value))
     }
 
-    /// The rows that the overlay has and the store has not, or has older: encoded, sorted by key. Tombstones are `None`.
-    pub fn newer_than_store(&self) -> Result<Vec<(Vec<u8>, Option<Vec<u8>>)>, TableError> {
+    /// The rows that the overlay has and the store has not, or has older, sorted by key.
+    pub fn newer_than_store(&self) -> Result<Vec<Row>, TableError> {
         self.check()?;
         let rows = self.rows.borrow();
         let mut newer = Vec::new();
-        for slot in rows.slots.iter().filter(|slot| slot.key.is_some() && rows.is_held(slot)) {
-            newer.push((self.encode_key(slot.key.as_ref().expect("filtered"))?, self.encode_value(slot)?));
+        for slot in rows.slots.iter().filter(|slot| rows.is_held(slot)) {
+            let Some(key) = &slot.key else { continue };
+            newer.push(Row { key: self.encode_key(key)?, value: self.encode_value(slot)? });
         }
-        newer.sort();
+        newer.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(newer)
     }
 
@@ -309,8 +322,10 @@ impl<K: Key, V: Value> Overlay<K, V> {
         TableError::Decode { table: self.place.table, key: show(key), error }
     }
 
-    fn store_error(&self, error: crate::state::StoreError) -> TableError {
-        TableError::Store { table: self.place.table, reason: error.to_string() }
+    fn store_error(&self, error: StoreError) -> TableError {
+        let reason = error.to_string();
+        self.failure.borrow_mut().get_or_insert(error);
+        TableError::Store { table: self.place.table, reason }
     }
 }
 
@@ -366,6 +381,11 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
         self.rows.borrow().open.len()
     }
 
+    fn is_at_bound(&self) -> bool {
+        let budget = &self.place.budget;
+        budget.is_open_full() && self.rows.borrow().open_bytes > budget.open_limit / budget.overlays.get()
+    }
+
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         self.check()?;
         // Bytes that are no key of this table's type, or not as this table writes it, are the key of no row.
@@ -380,6 +400,10 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
             Some(&at) => self.encode_value(&rows.slots[at as usize]),
             None => self.place.store.get(key).map_err(|error| self.store_error(error)),
         }
+    }
+
+    fn store_failure(&self) -> Option<StoreError> {
+        self.failure.borrow().clone()
     }
 
     fn end(&self) {
@@ -397,6 +421,7 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 impl<K, V> Drop for Overlay<K, V> {
     fn drop(&mut self) {
         self.rows.get_mut().give_back(&self.place.budget);
+        Budget::change(&self.place.budget.overlays, 0, 1);
     }
 }
 

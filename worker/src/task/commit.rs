@@ -12,7 +12,7 @@ use super::shard::Shard;
 use super::{Task, TaskTable, Verdict};
 use crate::group::GroupError;
 use crate::log::{Deliveries, ProduceError, Row};
-use crate::rt;
+use crate::rt::{self, Instant};
 use crate::state::{Applied, Position};
 
 /// Rows encoded before others on the shard get a turn.
@@ -45,18 +45,20 @@ pub(super) async fn run(shard: Rc<Shard>) {
 /// Asks every task to freeze and gives them a moment; the tasks that did.
 async fn freeze(shard: &Shard) -> Vec<Rc<Task>> {
     let tasks = shard.running();
+    let now = rt::now();
     for task in &tasks {
-        task.due.set(true);
-        task.boundary();
+        task.ask_to_freeze(now);
     }
-    let deadline = rt::now() + BOUNDARY;
-    while tasks.iter().any(|task| task.due.get() && task.alive()) {
+    let deadline = now + BOUNDARY;
+    while tasks.iter().any(|task| task.due.get().is_some() && task.alive()) {
         if tokio::time::timeout_at(deadline, shard.signals.froze.notified()).await.is_err() {
             break;
         }
     }
-    for task in tasks.iter().filter(|task| task.due.get()) {
-        name_the_late(shard, task);
+    for task in &tasks {
+        if let Some(since) = task.due.get() {
+            name_the_late(shard, task, since);
+        }
     }
     // Those that the shard's bound had parked look again.
     tasks.iter().for_each(|task| task.wake());
@@ -64,17 +66,18 @@ async fn freeze(shard: &Shard) -> Vec<Rc<Task>> {
 }
 
 /// A task that sits out is named: in the log after a few commits, and as not ready after `event-timeout`.
-fn name_the_late(shard: &Shard, task: &Task) {
+fn name_the_late(shard: &Shard, task: &Task, since: Instant) {
     let missed = task.meter.missed_commits.get().max(0) + 1;
     task.meter.missed_commits.set(missed);
-    let late = shard.settings.commit_interval * missed as u32;
+    let late = since.elapsed();
     if missed != MISSED && late < shard.settings.event_timeout {
         return;
     }
     let busy = || task.feeds.iter().filter(|feed| feed.seat.busy.get()).map(|feed| feed.seat.agent);
     let agents: Vec<&str> = busy().collect();
     let events: Vec<String> = busy().filter_map(|agent| task.in_hand(agent)).collect();
-    let sentence = format!("agent {} is still in the middle of {}, for {missed} commits by now", agents.join(", "), events.join(", "));
+    let sentence =
+        format!("agent {} is still in the middle of {}, for {missed} commits by now", agents.join(", "), events.join(", "));
     if late < shard.settings.event_timeout {
         tracing::warn!("task {}: {sentence}", task.id);
     } else {
@@ -222,8 +225,7 @@ async fn apply(shard: &Shard, flushes: Vec<Flush>) {
         let mut failure = None;
         for (at, (table, out)) in flush.task.tables.iter().zip(flush.tables).enumerate() {
             let Some(next_offset) = out.next_offset else { continue };
-            let position =
-                Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at: rt::wall_millis() };
+            let position = Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at: rt::wall_millis() };
             let (store, mut rows) = (table.store.clone(), out.rows);
             let applied_rows = Applied::of(&rows);
             let count = rows.len() as u64;

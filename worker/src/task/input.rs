@@ -28,7 +28,8 @@ const BUDGET: u32 = 128;
 pub(super) struct Feed {
     pub partition: TopicPartition,
     pub tracker: RefCell<OffsetTracker>,
-    pub fetch: RefCell<Box<dyn Fetch>>,
+    /// None when the epoch is over.
+    pub fetch: RefCell<Option<Box<dyn Fetch>>>,
     pub buffer: RefCell<VecDeque<Record>>,
     /// The agent that reads it; shared by all inputs of one agent.
     pub seat: Rc<Seat>,
@@ -66,7 +67,7 @@ impl Feed {
         Self {
             partition,
             tracker: RefCell::new(OffsetTracker::new(start)),
-            fetch: RefCell::new(fetch),
+            fetch: RefCell::new(Some(fetch)),
             buffer: RefCell::default(),
             seat,
             waker,
@@ -87,13 +88,21 @@ impl Feed {
         }
         // Registered before the look, so that what comes in between wakes.
         self.waker.register(cx.waker());
-        if let Err(error) = self.fetch.borrow_mut().poll(BATCH, &mut buffer) {
+        let mut fetch = self.fetch.borrow_mut();
+        let Some(fetch) = fetch.as_mut() else { return Poll::Pending };
+        if let Err(error) = fetch.poll(BATCH, &mut buffer) {
             return Poll::Ready(Err(error));
         }
         match buffer.pop_front() {
             Some(record) => Poll::Ready(Ok(record)),
             None => Poll::Pending,
         }
+    }
+
+    /// Ends the fetch: a future that the agent has spawned may keep an event, and with it the task, longer than the partition is ours.
+    pub fn close(&self) {
+        self.fetch.take();
+        self.buffer.take();
     }
 }
 
@@ -125,17 +134,17 @@ impl Input {
         if task.phase.get() != Phase::Running {
             return Poll::Ready(None);
         }
-        if feed.stopped.get() || !task.feeding() {
+        if feed.stopped.get() || task.gathers() || !task.feeding() {
             feed.waker.register(cx.waker());
             return Poll::Pending;
         }
-        if feed.budget.get() == 0 {
-            feed.budget.set(BUDGET);
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        feed.budget.set(feed.budget.get() - 1);
         loop {
+            if feed.budget.get() == 0 {
+                feed.budget.set(BUDGET);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            feed.budget.set(feed.budget.get() - 1);
             let record = match feed.poll_record(cx) {
                 Poll::Ready(Ok(record)) => record,
                 // The client reconnects by itself; what is in the overlays is still good.
@@ -151,13 +160,12 @@ impl Input {
                     return Poll::Pending;
                 }
                 Poll::Pending => {
+                    self.kafka_answers();
                     feed.budget.set(BUDGET);
                     return Poll::Pending;
                 }
             };
-            if feed.away.replace(false) {
-                task.meter.back();
-            }
+            self.kafka_answers();
             if record.offset < feed.start {
                 // Of an earlier fetch of this partition: dropped by construction, and read again if it is ours to read.
                 continue;
@@ -177,6 +185,12 @@ impl Input {
                     }
                 }
             }
+        }
+    }
+
+    fn kafka_answers(&self) {
+        if self.feed().away.replace(false) {
+            self.task.meter.back();
         }
     }
 
@@ -202,7 +216,7 @@ impl Input {
             OnDecodeError::Pause => {
                 feed.stopped.set(true);
                 let sentence = format!("{sentence}; the partition waits here: mend the type, or set `on-decode-error` to skip");
-                self.task.meter.wait_for(sentence);
+                self.task.meter.pause(sentence);
                 false
             }
             OnDecodeError::Fail => {

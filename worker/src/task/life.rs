@@ -9,17 +9,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::input::{Feed, Seat};
 use super::open::{OpenError, Opened, open};
 use super::scope::Scoped;
 use super::shard::{Shard, Stop};
 use super::{Phase, Task, TaskContext, TaskId, Verdict, commit};
-use crate::agent::AgentFuture;
 use crate::error::Error;
 use crate::log::{LogError, Reader};
-use crate::state::SharedStore;
+use crate::state::{SharedStore, StoreError, WipeReason};
 use crate::status::{InputMeter, Stage, TableMeter, TaskMeter};
 use crate::time::TopicPartition;
 
@@ -34,7 +33,8 @@ pub(super) async fn live(
     shard: Rc<Shard>,
     id: TaskId,
     first_epoch: u64,
-    mut stop: oneshot::Receiver<Stop>,
+    tenure: u64,
+    mut stop: mpsc::UnboundedReceiver<Stop>,
     ended: oneshot::Sender<()>,
 ) {
     let meter = meter(&shard, id);
@@ -48,13 +48,13 @@ pub(super) async fn live(
                 meter.enter(Stage::Opening);
                 tokio::select! {
                     biased;
-                    _ = &mut stop => break,
+                    _ = stop.recv() => break,
                     opened = open_patiently(&shard, id, &meter) => opened,
                 }
             }
         };
         let begun = crate::rt::now();
-        match run(&shard, id, epoch, &meter, opened, &mut stop).await {
+        match run(&shard, id, Term { epoch, tenure }, &meter, opened, &mut stop).await {
             End::Stopped => break,
             End::StartOver { why, keep } => {
                 meter.starts_over.add(1);
@@ -69,7 +69,7 @@ pub(super) async fn live(
         epoch = shard.next_epoch();
         tokio::select! {
             biased;
-            _ = &mut stop => break,
+            _ = stop.recv() => break,
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -81,11 +81,21 @@ pub(super) async fn live(
     let _ = ended.send(());
 }
 
+/// Under what a task works: its epoch, and the worker's tenure that it was given in.
+#[derive(Clone, Copy)]
+struct Term {
+    epoch: u64,
+    tenure: u64,
+}
+
 /// Why one epoch ended.
 enum End {
     Stopped,
     /// With what is still good: the stores, where the committed offsets are.
-    StartOver { why: String, keep: Option<Opened> },
+    StartOver {
+        why: String,
+        keep: Option<Opened>,
+    },
 }
 
 /// Opens the task, as often as it takes.
@@ -112,31 +122,30 @@ async fn open_patiently(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) -
 async fn run(
     shard: &Rc<Shard>,
     id: TaskId,
-    epoch: u64,
+    term: Term,
     meter: &Arc<TaskMeter>,
     opened: Opened,
-    stop: &mut oneshot::Receiver<Stop>,
+    stop: &mut mpsc::UnboundedReceiver<Stop>,
 ) -> End {
-    let task = match begin(shard, id, epoch, meter, opened) {
+    let task = match begin(shard, id, term, meter, opened) {
         Ok(task) => task,
         Err(error) => return End::StartOver { why: error.to_string(), keep: None },
     };
     let mut agents = start_agents(shard, &task);
     shard.set_running(id, Some(task.clone()));
-    meter.epoch.set(epoch as i64);
+    meter.epoch.set(term.epoch as i64);
     meter.epochs.add(1);
     meter.enter(Stage::Running);
 
     let end = tokio::select! {
         biased;
-        stop = &mut *stop => match stop {
-            Ok(Stop::Drain) => {
+        how = stop.recv() => {
+            if how == Some(Stop::Drain) {
                 meter.enter(Stage::Draining);
-                drain(shard, &task, &mut agents).await;
-                End::Stopped
+                drain(shard, &task, &mut agents, stop).await;
             }
-            Ok(Stop::Drop) | Err(_) => End::Stopped,
-        },
+            End::Stopped
+        }
         verdict = task.judgement() => match verdict {
             Verdict::StartOver(why) => {
                 let tables = task.tables.iter().map(|table| table.afresh(&shard.budget)).collect();
@@ -144,12 +153,14 @@ async fn run(
                 End::StartOver { why, keep: Some(Opened { tables, starts }) }
             }
             Verdict::Reopen(why) => End::StartOver { why, keep: None },
-            Verdict::Fail(why) => fail(shard, why, stop).await,
+            Verdict::Fail(why) => fail(shard, &task, why, stop).await,
         },
         Some((agent, result)) = agents.next() => {
             let why = describe(&task, agent, result);
-            task.end();
-            fail(shard, why, stop).await
+            match mend_stores(shard, &task).await {
+                true => End::StartOver { why, keep: None },
+                false => fail(shard, &task, why, stop).await,
+            }
         }
     };
     // First the epoch, then the agents' futures: what they still do when they are dropped counts for nothing.
@@ -159,17 +170,40 @@ async fn run(
     end
 }
 
+/// Whether a store failed under the agents, which then are not to blame. One that is corrupt is wiped, to be rebuilt from its changelog.
+async fn mend_stores(shard: &Shard, task: &Task) -> bool {
+    task.end();
+    let mut failed = false;
+    for (table, meter) in task.tables.iter().zip(&task.meter.tables) {
+        let Some(failure) = table.overlay.store_failure() else { continue };
+        failed = true;
+        if matches!(failure, StoreError::Corrupt(_)) {
+            meter.wiped(WipeReason::Corrupt);
+            let (stores, id) = (shard.stores.clone(), table.id.clone());
+            if let Err(error) = shard.rt.blocking(move || stores.wipe(&id.table, id.partition)).await {
+                tracing::error!("{}: the corrupt store can't be wiped, tried again: {error}", table.id);
+            }
+        }
+    }
+    failed
+}
+
 /// The whole worker ends; the task waits, dead, for its turn.
-async fn fail(shard: &Shard, why: String, stop: &mut oneshot::Receiver<Stop>) -> End {
-    tracing::error!("{why}");
-    // The control loop may be gone already.
-    let _ = shard.failures.send(why);
-    let _ = stop.await;
+async fn fail(shard: &Shard, task: &Task, why: String, stop: &mut mpsc::UnboundedReceiver<Stop>) -> End {
+    task.end();
+    report(shard, why);
+    stop.recv().await;
     End::Stopped
 }
 
+fn report(shard: &Shard, why: String) {
+    tracing::error!("{why}");
+    // The control loop may be gone already.
+    let _ = shard.failures.send(why);
+}
+
 /// Builds the task and starts to fetch.
-fn begin(shard: &Rc<Shard>, id: TaskId, epoch: u64, meter: &Arc<TaskMeter>, opened: Opened) -> Result<Rc<Task>, LogError> {
+fn begin(shard: &Rc<Shard>, id: TaskId, term: Term, meter: &Arc<TaskMeter>, opened: Opened) -> Result<Rc<Task>, LogError> {
     let group = &shard.topology.groups[id.group as usize];
     let seats: Vec<Rc<Seat>> =
         group.agents.iter().map(|agent| Rc::new(Seat { agent: agent.name, busy: Cell::new(true) })).collect();
@@ -182,13 +216,15 @@ fn begin(shard: &Rc<Shard>, id: TaskId, epoch: u64, meter: &Arc<TaskMeter>, open
     }
     Ok(Rc::new(Task {
         id,
-        epoch,
+        epoch: term.epoch,
+        tenure: term.tenure,
+        tenures: shard.tenure.clone(),
         meter: meter.clone(),
         feeds,
         tables: opened.tables,
         membership: shard.membership.clone(),
         phase: Cell::new(Phase::Running),
-        due: Cell::new(false),
+        due: Cell::new(None),
         frozen: RefCell::new(None),
         committed: RefCell::new(opened.starts),
         sent: RefCell::default(),
@@ -207,56 +243,59 @@ type Ending = std::thread::Result<Result<(), Error>>;
 fn start_agents(shard: &Shard, task: &Rc<Task>) -> Agents {
     let group = &shard.topology.groups[task.id.group as usize];
     let agents = FuturesUnordered::new();
-    for agent in &group.agents {
-        let name = agent.name;
-        let future: AgentFuture = agent.function.call(&TaskContext(task.clone()));
-        let caught = async move { (name, AssertUnwindSafe(future).catch_unwind().await) };
+    for &agent in &group.agents {
+        let context = TaskContext(task.clone());
+        // Called in there too: a closure may do things, and panic, before it returns its future.
+        let agent_runs = async move { agent.function.call(&context).await };
+        let caught = async move { (agent.name, AssertUnwindSafe(agent_runs).catch_unwind().await) };
         agents.push(Scoped { task: task.clone(), future: Box::pin(caught) });
     }
     agents
 }
 
-/// Stops the intake, lets the agents finish what they have in hand, commits what is done.
-async fn drain(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents) {
-    let deadline = crate::rt::now() + shard.settings.revoke_timeout;
+/// Stops the intake, lets the agents finish what they have in hand, commits what is done: until the deadline, or until the membership
+/// under which it was done is lost.
+async fn drain(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents, stop: &mut mpsc::UnboundedReceiver<Stop>) {
+    let deadline = tokio::time::sleep(shard.settings.revoke_timeout);
     task.drain();
-    let finished = tokio::time::timeout_at(deadline, async {
-        while let Some((agent, result)) = agents.next().await {
-            match result {
-                Ok(Ok(())) => {}
-                other => return Err(describe(task, agent, other)),
-            }
-        }
-        task.settled().await;
-        Ok(())
-    });
-    match finished.await {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) => {
-            tracing::error!("{why}");
-            let _ = shard.failures.send(why);
-            return;
-        }
-        Err(_) => {
+    let left = tokio::select! {
+        biased;
+        _ = stop.recv() => return,
+        verdict = task.judgement() => match verdict {
+            Verdict::StartOver(why) | Verdict::Reopen(why) => why,
+            Verdict::Fail(why) => return report(shard, why),
+        },
+        finished = finish(shard, task, agents) => match finished {
+            Ok(()) => return,
+            Err(why) => return report(shard, why),
+        },
+        () = deadline => {
             let events: Vec<_> = task.feeds.iter().filter_map(|feed| task.in_hand(feed.seat.agent)).collect();
-            tracing::warn!(
-                "task {}: not drained within `revoke-timeout`; what was in hand is read again by the next owner: {}",
-                task.id,
-                events.join(", ")
-            );
-            return;
+            format!("not drained within `revoke-timeout`, in hand: {}", events.join(", "))
+        }
+    };
+    tracing::warn!("task {}: {left}; what is not committed is read again by the next owner", task.id);
+    shard.undrained.store(true, Ordering::Relaxed);
+}
+
+/// The agents to their ends, and everything they have done committed.
+async fn finish(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents) -> Result<(), String> {
+    while let Some((agent, result)) = agents.next().await {
+        if !matches!(result, Ok(Ok(()))) {
+            return Err(describe(task, agent, result));
         }
     }
+    let own = std::slice::from_ref(task);
+    // What froze before, whoever takes it up.
+    commit::commit(shard, own).await;
+    task.settled().await;
     for feed in &task.feeds {
         feed.tracker.borrow_mut().ask();
     }
-    if task.freeze() {
-        let committed = tokio::time::timeout_at(deadline, commit::commit(shard, std::slice::from_ref(task))).await;
-        if committed.is_err() || task.frozen.borrow().is_some() {
-            tracing::warn!("task {}: the last commit did not get through; its records are read again by the next owner", task.id);
-            shard.undrained.store(true, Ordering::Relaxed);
-        }
-    }
+    task.freeze();
+    commit::commit(shard, own).await;
+    task.settled().await;
+    Ok(())
 }
 
 /// Gives up the stores.
@@ -282,7 +321,8 @@ fn describe(task: &Task, agent: &str, ending: Ending) -> String {
         ),
         Ok(Err(error)) => format!("agent `{agent}` failed{at}: {error}"),
         Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| text.to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
+            let text =
+                panic.downcast_ref::<&str>().map(|text| text.to_string()).or_else(|| panic.downcast_ref::<String>().cloned());
             format!("agent `{agent}` panicked{at}: {}", text.unwrap_or_else(|| "no message".into()))
         }
     }

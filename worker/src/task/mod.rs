@@ -8,13 +8,14 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
 use crate::group::Membership;
 use crate::log::{Deliveries, TopicFacts, TopicId};
 use crate::model::{Key, Value};
-use crate::rt;
+use crate::rt::{self, Instant};
 use crate::state::{SharedStore, StoreId};
 use crate::status::TaskMeter;
 use crate::table::TableNode;
@@ -29,6 +30,8 @@ mod life;
 mod open;
 mod scope;
 pub(crate) mod shard;
+#[cfg(test)]
+mod tests;
 mod tracker;
 
 pub(crate) use input::Input;
@@ -40,13 +43,16 @@ use input::Feed;
 pub(crate) struct Task {
     pub id: TaskId,
     pub epoch: u64,
+    tenure: u64,
+    /// The tenure that lasts: of another one than the task's, nothing may be written.
+    tenures: Arc<AtomicU64>,
     pub meter: Arc<TaskMeter>,
     feeds: Vec<Feed>,
     tables: Vec<TaskTable>,
     membership: Arc<dyn Membership>,
     phase: Cell<Phase>,
-    /// A commit wants the task to freeze at its next event boundary.
-    due: Cell<bool>,
+    /// Since when a commit wants the task to freeze at its next event boundary.
+    due: Cell<Option<Instant>>,
     /// What the commit under way has of this task.
     frozen: RefCell<Option<Frozen>>,
     /// The offsets of the last commit, in the order of `feeds`.
@@ -137,11 +143,31 @@ pub(crate) struct Frozen {
 impl Task {
     /// Freezes if a commit wants it and every agent is between two events: then what is written and what is done belong together.
     fn boundary(&self) {
-        if self.due.get() && self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
-            self.due.set(false);
-            self.freeze();
-            self.shard.froze.notify_one();
+        if self.due.get().is_none() || self.feeds.iter().any(|feed| feed.seat.busy.get()) {
+            return;
         }
+        self.due.set(None);
+        self.freeze();
+        self.shard.froze.notify_one();
+        if self.meter.missed_commits.get() > 0 {
+            self.meter.missed_commits.set(0);
+            self.meter.go_on();
+            self.wake();
+        }
+    }
+
+    /// A commit wants the task to freeze, now or at its next boundary.
+    fn ask_to_freeze(&self, now: Instant) {
+        if self.due.get().is_none() {
+            self.due.set(Some(now));
+        }
+        self.boundary();
+    }
+
+    /// Whether this agent waits at its boundary for the task's other agents to come to theirs: with none at a boundary when another one
+    /// is, the task would never commit. Only in every second interval, for they may be waiting for each other.
+    fn gathers(&self) -> bool {
+        self.due.get().is_some() && self.meter.missed_commits.get() % 2 == 1
     }
 
     /// Closes the open generation, in O(1); false if there is nothing new in it.
@@ -173,7 +199,6 @@ impl Task {
         *self.committed.borrow_mut() = offsets;
         *self.frozen.borrow_mut() = None;
         self.meter.commits.add(1);
-        self.meter.missed_commits.set(0);
         self.meter.back();
         self.settled.notify_waiters();
         self.wake();
@@ -181,13 +206,16 @@ impl Task {
 
     /// Whether the agents get events now: not while more is written than may wait for a commit, which is hurried then.
     fn feeding(&self) -> bool {
-        if !self.budget.is_open_full() {
+        if !self.is_at_bound() {
             return true;
         }
-        self.due.set(true);
         self.shard.hurry.notify_one();
-        self.boundary();
-        !self.budget.is_open_full()
+        self.ask_to_freeze(rt::now());
+        !self.is_at_bound()
+    }
+
+    fn is_at_bound(&self) -> bool {
+        self.budget.is_open_full() && self.tables.iter().any(|table| table.overlay.is_at_bound())
     }
 
     /// Whether a send may start now: this epoch is alive and its lease holds.
@@ -202,12 +230,15 @@ impl Task {
 
     /// Whether this epoch lasts.
     pub fn alive(&self) -> bool {
-        self.phase.get() != Phase::Ended
+        self.phase.get() != Phase::Ended && self.tenures.load(Ordering::SeqCst) == self.tenure
     }
 
     /// Ends the epoch: what is not committed is dropped.
     fn end(&self) {
         self.phase.set(Phase::Ended);
+        for feed in &self.feeds {
+            feed.close();
+        }
         for table in &self.tables {
             table.overlay.end();
         }

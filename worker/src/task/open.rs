@@ -69,12 +69,7 @@ pub(super) async fn open(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) 
 }
 
 /// Where each input begins. `history` says that a changelog of the task has records.
-fn starts(
-    inputs: &[Arc<InputMeter>],
-    committed: &[Option<i64>],
-    bounds: &[Bounds],
-    history: bool,
-) -> Result<Vec<i64>, OpenError> {
+fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bounds], history: bool) -> Result<Vec<i64>, OpenError> {
     let mut starts = Vec::new();
     for ((input, committed), bounds) in inputs.iter().zip(committed).zip(bounds) {
         input.end.set(bounds.end);
@@ -165,8 +160,7 @@ async fn restore(
     tracing::info!("{changelog}: restoring offsets {} to {}", span.from, span.to);
     let progress = Arc::new(Progress::default());
     meter.set_restore(Some(progress.clone()));
-    let limits =
-        Limits { batch_records: BATCH_RECORDS, batch_bytes: BATCH_BYTES, throttle: shard.throttle.clone() };
+    let limits = Limits { batch_records: BATCH_RECORDS, batch_bytes: BATCH_BYTES, throttle: shard.throttle.clone() };
     let _count = CountRestored { meter, progress: progress.clone() };
     let position = replay(&shard.rt, &*shard.log, changelog, &store, span, &limits, &progress).await?;
     Ok(position)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 
 use super::flusher::Flusher;
 use super::{Task, TaskSignals, commit, life, scope};
@@ -24,12 +25,12 @@ use crate::topology::{TaskId, Topology};
 /// What a shard is asked to do.
 pub(crate) enum Message {
     /// Take the task up. It runs until `stop` says otherwise, then `ended` is told.
-    Start { id: TaskId, epoch: u64, stop: oneshot::Receiver<Stop>, ended: oneshot::Sender<()> },
+    Start { id: TaskId, epoch: u64, tenure: u64, stop: mpsc::UnboundedReceiver<Stop>, ended: oneshot::Sender<()> },
     /// The newest value of a row, as it stands in the changelog.
     Query { table: &'static TableNode, partition: u32, key: Vec<u8>, answer: oneshot::Sender<Result<Option<Vec<u8>>, QueryError>> },
 }
 
-/// How a task is given up.
+/// How a task is given up. One that drains may still be told to drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// Drain to the deadline, commit, close.
@@ -56,6 +57,9 @@ pub(crate) struct Shared {
     /// Of all restores together.
     pub throttle: Option<Arc<Throttle>>,
     pub epochs: Arc<AtomicU64>,
+    /// Counts the memberships that were lost. A task belongs to the tenure that it was given in; once that is over it may write nothing
+    /// any more, also before its shard has heard of it.
+    pub tenure: Arc<AtomicU64>,
     /// Some task could not commit its last work before it closed.
     pub undrained: Arc<AtomicBool>,
 }
@@ -106,23 +110,38 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
         budget,
         tasks: RefCell::default(),
     });
-    let commits = tokio::task::spawn_local(commit::run(shard.clone()));
+    let mut commits = tokio::task::spawn_local(commit::run(shard.clone()));
     let mut lives = tokio::task::JoinSet::new();
-    while let Some(message) = messages.recv().await {
+    loop {
+        let message = tokio::select! {
+            biased;
+            ended = &mut commits => { pass_on(ended); continue }
+            Some(ended) = lives.join_next() => { pass_on(ended); continue }
+            message = messages.recv() => message,
+        };
         match message {
-            Message::Start { id, epoch, stop, ended } => {
+            Some(Message::Start { id, epoch, tenure, stop, ended }) => {
                 shard.tasks.borrow_mut().insert(id, None);
-                lives.spawn_local(life::live(shard.clone(), id, epoch, stop, ended));
+                lives.spawn_local(life::live(shard.clone(), id, epoch, tenure, stop, ended));
             }
-            Message::Query { table, partition, key, answer } => {
+            Some(Message::Query { table, partition, key, answer }) => {
                 // Nobody waits for it any more: fine.
                 let _ = answer.send(shard.query(table, partition, &key));
             }
+            None => break,
         }
-        while lives.try_join_next().is_some() {}
     }
-    while lives.join_next().await.is_some() {}
+    while let Some(ended) = lives.join_next().await {
+        pass_on(ended);
+    }
     commits.abort();
+}
+
+/// A part of the shard that panicked takes the shard with it, and that the worker: a partition never stands still silently.
+fn pass_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        std::panic::resume_unwind(error.into_panic());
+    }
 }
 
 impl Shard {

@@ -122,14 +122,19 @@ fn counts_that_differ_are_said_with_both_topics_and_their_agents() {
 #[test]
 fn everything_wrong_is_said_at_once() {
     let app = App::new("app");
-    (topic(&app, "a"), topic(&app, "a"), table(&app, "no/folder"), table(&app, ".."), topic(&app, ""));
+    for name in ["a", "a", ""] {
+        topic(&app, name);
+    }
+    for name in ["no/folder", ".."] {
+        table(&app, name);
+    }
     assert_eq!(
         problems(&app),
         [
             "topic `a` is declared twice; declare it once and pass the handle on (handles are `Copy`)",
+            "topic ``: a name has 1 to 200 letters, digits, `.`, `_` and `-`, because topics and folders are named by it",
             "table `no/folder`: a name has 1 to 200 letters, digits, `.`, `_` and `-`, because topics and folders are named by it",
             "table `..`: a name has 1 to 200 letters, digits, `.`, `_` and `-`, because topics and folders are named by it",
-            "topic ``: a name has 1 to 200 letters, digits, `.`, `_` and `-`, because topics and folders are named by it",
             "app `app` has no agent, so its worker has nothing to do",
         ]
     );

@@ -38,8 +38,9 @@ pub(crate) async fn bind(settings: &Resolved) -> Result<Server, Refusal> {
     let wanted = (settings.web_host, settings.web_port);
     let refused = |error: std::io::Error| {
         let (host, port) = wanted;
-        let sentence =
-            format!("`web-port` {port}: can't listen on {host}:{port}: {error}; give each worker of a machine its own, or 0 for any");
+        let sentence = format!(
+            "`web-port` {port}: can't listen on {host}:{port}: {error}; give each worker of a machine its own, or 0 for any"
+        );
         Refusal::new(ExitReason::PortInUse, sentence).about("settings.web-port")
     };
     let listener = TcpListener::bind(wanted).await.map_err(refused)?;

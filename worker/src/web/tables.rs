@@ -1,15 +1,20 @@
 //! One row of a table over HTTP, as it stands in the changelog.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use tokio::time::timeout;
 
 use super::Pages;
 use crate::error::QueryError;
+
+/// How long a row is waited for. Its thread reads it in no time, unless an agent blocks it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `GET /tables/{table}/{key}`: the key is the text of the changelog record's key.
 pub(super) async fn by_path(State(pages): State<Pages>, Path((table, key)): Path<(String, String)>) -> Response {
@@ -35,7 +40,12 @@ pub(super) async fn by_query(
 
 async fn row(pages: &Pages, table: &str, key: Vec<u8>) -> Response {
     let Some(node) = pages.app.table_named(table) else { return say(StatusCode::NOT_FOUND, format!("no such table: `{table}`")) };
-    match pages.running.query(node, key).await {
+    let Ok(answer) = timeout(PATIENCE, pages.running.query(node, key)).await else {
+        let retry_after = [(header::RETRY_AFTER, "1")];
+        return (StatusCode::SERVICE_UNAVAILABLE, retry_after, "no answer: an agent keeps the partition's thread busy\n")
+            .into_response();
+    };
+    match answer {
         Ok(Some(value)) => ([(header::CONTENT_TYPE, node.content_type)], value).into_response(),
         Ok(None) => say(StatusCode::NOT_FOUND, "no such key".into()),
         Err(QueryError::NotHere { partition, .. }) => {

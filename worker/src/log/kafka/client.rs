@@ -143,9 +143,7 @@ impl Client {
                 }
             }
             // Partitions are split before they are assigned, so records have no way to come here.
-            ffi::RD_KAFKA_EVENT_FETCH => {
-                tracing::error!("{}: records came outside of their partition's queue and are lost", self.name)
-            }
+            ffi::RD_KAFKA_EVENT_FETCH => event.strays(self.name),
             other => tracing::debug!("{}: unexpected event {other}", self.name),
         }
     }

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 pub(crate) use message::Message;
 pub(crate) use settings::KafkaSettings;
 
@@ -32,6 +34,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Kafka, as one process uses it. Its clients end on threads of their own once it and all that came from it have gone.
 pub(crate) struct KafkaLog {
     admin: faust_wire::Client,
+    control: Handle,
     settings: KafkaSettings,
     /// Between how many partitions the fetch memory is shared.
     expected_partitions: AtomicUsize,
@@ -41,7 +44,8 @@ pub(crate) struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Doesn't wait for Kafka, which may be away.
+    /// Doesn't wait for Kafka, which may be away. Questions about topics go over connections of the runtime that this is called on,
+    /// whoever asks: a shard that is busy must hold up only itself.
     pub fn new(settings: KafkaSettings) -> Result<Arc<Self>, LogError> {
         let mut admin = faust_wire::Config::parse(&settings.brokers, &settings.client_id)
             .map_err(|invalid| LogError::Config(invalid.to_string()))?;
@@ -50,12 +54,21 @@ impl KafkaLog {
         let producer = Client::start("producer", Kind::Producer, &settings.producer())?;
         Ok(Arc::new(Self {
             admin: faust_wire::Client::new(admin),
+            control: Handle::current(),
             producer: Arc::new(KafkaProducer::new(producer, settings.max_record())),
             settings,
             expected_partitions: AtomicUsize::new(1),
             source: Mutex::default(),
             changelog: Mutex::default(),
         }))
+    }
+
+    fn ask<'a, T: Send + 'static>(
+        &self,
+        question: impl Future<Output = Result<T, LogError>> + Send + 'static,
+    ) -> BoxFuture<'a, Result<T, LogError>> {
+        let answer = self.control.spawn(question);
+        Box::pin(async { answer.await.unwrap_or_else(|_| Err(LogError::Unavailable("the worker is stopping".into()))) })
     }
 
     /// The consumer of that kind, made when it is first needed: its limits hang on the number of partitions.
@@ -80,15 +93,18 @@ impl Log for KafkaLog {
     }
 
     fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>> {
-        Box::pin(admin::topics(&self.admin, names))
+        let (admin, names) = (self.admin.clone(), names.to_vec());
+        self.ask(async move { admin::topics(&admin, &names).await })
     }
 
     fn create<'a>(&'a self, topics: &'a [NewTopic]) -> BoxFuture<'a, Result<(), LogError>> {
-        Box::pin(admin::create(&self.admin, topics))
+        let (admin, topics) = (self.admin.clone(), topics.to_vec());
+        self.ask(async move { admin::create(&admin, &topics).await })
     }
 
     fn bounds<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>> {
-        Box::pin(admin::bounds(&self.admin, of))
+        let (admin, of) = (self.admin.clone(), of.to_vec());
+        self.ask(async move { admin::bounds(&admin, &of).await })
     }
 
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {

@@ -21,7 +21,7 @@ use crate::rt;
 use crate::time::TopicPartition;
 
 /// How many records a partition that isn't compacted keeps for those who come later.
-const RETAINED: usize = 1 << 17;
+const RETAINED: usize = 1 << 16;
 
 /// A compacted partition is compacted when it has doubled since the last time, but not below this.
 const COMPACT_FROM: usize = 1 << 14;

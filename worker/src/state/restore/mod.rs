@@ -24,7 +24,7 @@ mod throttle;
 
 use batch::Batch;
 pub(crate) use plan::{Restore, Span};
-pub(crate) use progress::{Progress, Reading};
+pub(crate) use progress::Progress;
 pub(crate) use throttle::Throttle;
 
 /// Records taken from the log between two yields of the thread.

@@ -1,0 +1,337 @@
+//! A group that gives, takes away, is away, and is lost.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use super::*;
+use crate::group::{GroupError, GroupEvent, Lease, MemberView, Membership};
+use crate::log::BoxFuture;
+use crate::status::Stage;
+
+/// Says what the test tells it to say.
+struct ToldGroup {
+    events: Mutex<VecDeque<GroupEvent>>,
+    arrived: Notify,
+    offsets: Mutex<BTreeMap<TopicPartition, i64>>,
+    /// What commits are answered, if not that they are done.
+    refusal: Mutex<Option<GroupError>>,
+    lease: Lease,
+    released: AtomicU64,
+}
+
+impl ToldGroup {
+    fn of(app: &str) -> Arc<Self> {
+        let group = Arc::new(Self {
+            events: Mutex::default(),
+            arrived: Notify::new(),
+            offsets: Mutex::default(),
+            refusal: Mutex::default(),
+            lease: Lease::new(Duration::from_millis(u64::MAX), Duration::ZERO),
+            released: AtomicU64::new(0),
+        });
+        group.lease.renew(1);
+        control::in_group(app, group.clone());
+        group
+    }
+
+    fn say(&self, event: GroupEvent) {
+        self.events.lock().unwrap().push_back(event);
+        self.arrived.notify_one();
+    }
+
+    /// The partitions of the only co-partition group that are this member's from now on.
+    fn assign(&self, partitions: &[u32]) {
+        let tasks = partitions.iter().map(|&partition| TaskId { group: 0, partition }).collect();
+        self.say(GroupEvent::Assigned { generation: 1, tasks });
+    }
+
+    fn lose(&self) {
+        self.say(GroupEvent::Lost { reason: "the session has expired".into() });
+    }
+
+    fn refuse(&self, refusal: Option<GroupError>) {
+        *self.refusal.lock().unwrap() = refusal;
+    }
+
+    fn released(&self) -> u64 {
+        self.released.load(Ordering::Relaxed)
+    }
+}
+
+impl Membership for ToldGroup {
+    fn next(&self) -> BoxFuture<'_, GroupEvent> {
+        Box::pin(async {
+            loop {
+                if let Some(event) = self.events.lock().unwrap().pop_front() {
+                    return event;
+                }
+                self.arrived.notified().await;
+            }
+        })
+    }
+
+    fn released(&self) {
+        self.released.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn committed<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, GroupError>> {
+        let offsets = self.offsets.lock().unwrap();
+        let committed = of.iter().map(|partition| offsets.get(partition).copied()).collect();
+        Box::pin(std::future::ready(Ok(committed)))
+    }
+
+    fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>> {
+        let refusal = self.refusal.lock().unwrap().clone();
+        if refusal.is_none() {
+            self.offsets.lock().unwrap().extend(offsets);
+        }
+        Box::pin(std::future::ready(refusal.map_or(Ok(()), Err)))
+    }
+
+    fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    fn view(&self) -> MemberView {
+        MemberView { joined: true, ..MemberView::default() }
+    }
+
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Counts; at a 0 it waits at the door, in the middle of the event.
+fn waiting_at_0(id: &str, partitions: u32) -> (Counting, Door) {
+    let counting = counting(id, partitions);
+    let door = Door::default();
+    let at_door = door.clone();
+    counting.app.agent("count", (counting.input, counting.counts), async move |mut stream, counts| {
+        while let Some(event) = stream.next().await {
+            counts.update(event.key(), |n| *n += 1)?;
+            if *event == 0 {
+                at_door.pass().await;
+            }
+        }
+        Ok(())
+    });
+    (counting, door)
+}
+
+#[test]
+fn a_task_that_is_taken_away_is_committed_before_it_is_released_and_the_others_do_not_notice() {
+    on_one_thread(async {
+        let (Counting { app, input, counts }, door) = waiting_at_0("taken", 2);
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0, 1]);
+        let world = World::start(app, settings()).await;
+        let (going, staying) = (key_in(0, 2), key_in(1, 2));
+        input.send(&going, &0).await.unwrap();
+        until("it is in hand", || world.input("in", 0).records.get() == 1).await;
+        group.assign(&[1]);
+        until("it drains", || world.task(0).stage() == Stage::Draining).await;
+        for n in 1..=5 {
+            input.send(&staying, &1).await.unwrap();
+            world.until_committed("in", 1, n).await;
+        }
+        assert_eq!((group.released(), world.committed("in", 0).await), (0, Some(0)));
+        door.open();
+        until("it is released", || group.released() == 1).await;
+        assert_eq!(world.committed("in", 0).await, Some(1));
+        let elsewhere = counts.query(&going).await.unwrap_err();
+        assert_eq!(elsewhere.to_string(), "table `counts`: partition 0 is on another worker");
+        let page = http::get(world.handle.web, &format!("/tables/counts/{going}")).await;
+        assert_eq!((page.status, &*page.body), (421, "not owned here: partition 0 is on another worker\n"));
+        let stayed = world.task(1);
+        assert_eq!((stayed.epochs.get(), world.input("in", 1).fetches.get()), (1, 1));
+
+        group.assign(&[0, 1]);
+        until("it is back", || world.running().readiness().is_ok()).await;
+        input.send(&going, &1).await.unwrap();
+        world.until_committed("in", 0, 2).await;
+        assert_eq!(counts.query(&going).await, Ok(Some(2)));
+        assert_eq!((world.task(0).epochs.get(), stayed.epochs.get()), (2, 1));
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_task_that_comes_back_while_it_leaves_is_not_started_before_it_has_left() {
+    on_one_thread(async {
+        let (Counting { app, input, counts }, door) = waiting_at_0("back", 1);
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0]);
+        let world = World::start(app, settings()).await;
+        input.send("a", &0).await.unwrap();
+        until("it is in hand", || world.input("in", 0).records.get() == 1).await;
+        group.assign(&[]);
+        group.assign(&[0]);
+        until("it drains", || world.task(0).stage() == Stage::Draining).await;
+        assert_eq!(world.task(0).epochs.get(), 1);
+        door.open();
+        until("it runs again", || world.task(0).epochs.get() == 2).await;
+        assert_eq!(group.released(), 1);
+        input.send("a", &1).await.unwrap();
+        world.until_committed("in", 0, 2).await;
+        assert_eq!(counts.query("a").await, Ok(Some(2)));
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() {
+    on_one_thread(async {
+        let (Counting { app, input, counts }, door) = waiting_at_0("lost", 2);
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0, 1]);
+        let world = World::start(app, settings()).await;
+        let keys = [key_in(0, 2), key_in(1, 2)];
+        for key in &keys {
+            input.send(key, &0).await.unwrap();
+        }
+        let records = |partition| world.input("in", partition).records.get();
+        until("both are in hand", || (records(0), records(1)) == (1, 1)).await;
+        group.assign(&[1]);
+        until("one drains", || world.task(0).stage() == Stage::Draining).await;
+        group.lose();
+        until("both have ended", || (0..2).all(|partition| world.task(partition).stage() == Stage::Absent)).await;
+        door.open();
+        door.open();
+        assert_eq!(world.running().readiness(), Err("joining the group".to_string()));
+        assert_eq!(group.released(), 0, "nobody waits for it any more");
+
+        group.assign(&[0, 1]);
+        until("both are in hand again", || (records(0), records(1)) == (2, 2)).await;
+        for partition in 0..2 {
+            assert_eq!(world.records("lost-counts-changelog", partition), [], "nothing of the lost membership was written");
+            assert_eq!(world.committed("in", partition).await, Some(0));
+        }
+        // One of them went through the door that was left open.
+        door.open();
+        door.open();
+        for (partition, key) in keys.iter().enumerate() {
+            world.until_committed("in", partition as u32, 1).await;
+            assert_eq!(counts.query(key).await, Ok(Some(1)));
+        }
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn without_a_lease_nothing_is_produced_and_with_it_everything() {
+    on_one_thread(async {
+        let Counting { app, input, counts } = counting("lease", 1);
+        let output = app.topic::<String, u64>("out").partitions(1);
+        app.agent("count", (input, counts), async move |mut stream, counts| {
+            while let Some(event) = stream.next().await {
+                counts.update(event.key(), |n| *n += 1)?;
+                if *event == 0 {
+                    output.send("a", &event).await?;
+                }
+            }
+            Ok(())
+        });
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0]);
+        let world = World::start(app, settings()).await;
+        group.lease.end();
+        input.send("a", &1).await.unwrap();
+        until("it is counted", || world.input("in", 0).records.get() == 1).await;
+        // As many turns as a commit with a lease would need by far.
+        for _ in 0..50 {
+            tokio::time::sleep(millis(1)).await;
+        }
+        assert_eq!((world.records("lease-counts-changelog", 0), world.committed("in", 0).await), (vec![], Some(0)));
+        input.send("a", &0).await.unwrap();
+        until("the send waits", || world.input("in", 0).records.get() == 2).await;
+        assert_eq!(world.records("out", 0), []);
+        group.lease.renew(1);
+        world.until_committed("in", 0, 2).await;
+        assert_eq!((world.records("out", 0).len(), counts.query("a").await), (1, Ok(Some(2))));
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_coordinator_that_is_away_is_waited_for_and_what_was_paused_stays_paused() {
+    on_one_thread(async {
+        let app = App::new("away");
+        let (numbers, texts) = (app.topic::<String, u64>("numbers").partitions(1), app.topic::<String, u64>("texts").partitions(1));
+        app.agent("both", (numbers, texts), async |mut numbers, mut texts| {
+            loop {
+                tokio::select! {
+                    Some(_) = numbers.next() => {}
+                    Some(_) = texts.next() => {}
+                    else => return Ok(()),
+                }
+            }
+        });
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0]);
+        let world = World::start(app, settings()).await;
+        let bad = crate::log::Outgoing {
+            topic: "texts",
+            partition: 0,
+            key: Some(b"a"),
+            value: Some(b"x"),
+            headers: &[],
+            timestamp: None,
+        };
+        world.log.producer().send(bad, &Arc::default()).unwrap();
+        until("it is paused", || world.running().readiness().is_err_and(|why| why.contains("texts[0]@0"))).await;
+
+        group.refuse(Some(GroupError::Unavailable("no answer".into())));
+        numbers.send("a", &1).await.unwrap();
+        until("it is in hand", || world.input("numbers", 0).records.get() == 1).await;
+        let task = world.task(0);
+        until("a commit waits", || task.waiting().is_some_and(|why| why == "the group's coordinator can't be reached: no answer"))
+            .await;
+        assert_eq!((world.committed("numbers", 0).await, task.commits.get()), (Some(0), 0));
+        group.refuse(None);
+        world.until_committed("numbers", 0, 1).await;
+        assert_eq!(task.waiting(), None);
+        assert!(world.running().readiness().is_err_and(|why| why.contains("texts[0]@0")), "the paused partition stays named");
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn what_could_not_be_committed_for_a_lost_membership_is_in_no_store() {
+    on_one_thread(async {
+        let (Counting { app, input, counts }, _) = waiting_at_0("not applied", 1);
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0]);
+        let world = World::start(app, settings()).await;
+        group.refuse(Some(GroupError::Lost("unknown member".into())));
+        input.send("a", &1).await.unwrap();
+        until("the flush is out", || !world.records("not applied-counts-changelog", 0).is_empty()).await;
+        group.lose();
+        group.refuse(None);
+        group.assign(&[0]);
+        // The changelog had it already: at least once.
+        world.until_committed("in", 0, 1).await;
+        assert_eq!(counts.query("a").await, Ok(Some(2)));
+        assert_eq!(world.latest("not applied-counts-changelog", 0), [("a".to_string(), "2".to_string())].into());
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_group_that_cannot_be_joined_ends_the_worker() {
+    on_one_thread(async {
+        let Counting { app, .. } = counting("refused", 1).with_agent();
+        let group = ToldGroup::of(app.id());
+        group.say(GroupEvent::Waiting { reason: "the coordinator is loading".into() });
+        let world = World::begin(app, settings()).await;
+        until("it waits", || {
+            world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.contains("loading")))
+        })
+        .await;
+        group.say(GroupEvent::Failed { reason: "not authorised".into() });
+        let refusal = world.ended().await.unwrap_err();
+        assert_eq!((refusal.reason, &*refusal.sentence), (crate::cli::ExitReason::KafkaRefuses, "not authorised"));
+    });
+}
