@@ -44,11 +44,6 @@ fn a_worker_that_comes_back_reads_of_its_changelog_what_it_lacks_on_kafka() {
         let limit = FLUSH_RECORDS + dirty;
         assert!(table.restored <= limit, "partition {}: {} records, more than {limit}", table.partition, table.restored);
     }
-    eprintln!(
-        "RESTORED {} of {whole}: {:?} of {changelog:?}",
-        state.restored(),
-        state.tasks.iter().map(|t| t.tables[0].restored).collect::<Vec<_>>()
-    );
     assert!(state.restored() * 2 < whole, "{} of {whole} records were read again", state.restored());
     assert_eq!(state.wiped(), BTreeMap::new());
     views.assert_exact(&stage.table(&[&worker], &views.keys()));
