@@ -177,6 +177,28 @@ async fn while_a_table_is_restored_its_rows_are_not_ready_and_the_worker_can_sto
 }
 
 #[tokio::test]
+async fn a_worker_that_waits_for_its_topics_says_for_what_and_can_stop() {
+    let app = app("waiting");
+    let (a, b) = (app.topic::<String, u64>("a").partitions(2), app.topic::<String, u64>("b").partitions(3));
+    app.table::<String, u64>("sums");
+    app.agent("both", (a, b), async |mut a, mut b| {
+        while a.next().await.is_some() && b.next().await.is_some() {}
+        Ok(())
+    });
+    let worker = app.start().await.unwrap();
+    let web = worker.web();
+    let sentence =
+        "topic `a` has 2 partitions, topic `b` has 3; they are used together (agents `both`), so the counts must be equal";
+    until("said", || async { get(web, "/readyz").await.body.trim_end() == sentence }).await;
+    assert_eq!((get(web, "/readyz").await.status, get(web, "/livez").await.status), (503, 200));
+    let state: Json = serde_json::from_str(&get(web, "/state").await.body).unwrap();
+    assert_eq!((&state["waiting"], &state["joined"], &state["tasks"]), (&json!(sentence), &json!(false), &json!([])));
+    let row = get(web, "/tables/sums/a").await;
+    assert_eq!((row.status, row.header("retry-after")), (503, Some("1")), "{row:?}");
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_that_blocks_its_thread_keeps_neither_the_pages_nor_the_end_of_the_worker() {
     let app = App::with("blocked", settings().shutdown_timeout(millis(300)));
     let input = app.topic::<String, u64>("in").partitions(1);

@@ -180,7 +180,9 @@ async fn mend_stores(shard: &Shard, task: &Task) -> bool {
         if matches!(failure, StoreError::Corrupt(_)) {
             meter.wiped(WipeReason::Corrupt);
             let (stores, id) = (shard.stores.clone(), table.id.clone());
-            if let Err(error) = shard.rt.blocking(move || stores.wipe(&id.table, id.partition)).await {
+            // Held anew before it is emptied: what a commit under way still wants to apply is refused, or it would be all that is in it.
+            let wipe = move || stores.store(&id.table, id.partition).and_then(|_held| stores.wipe(&id.table, id.partition));
+            if let Err(error) = shard.rt.blocking(wipe).await {
                 tracing::error!("{}: the corrupt store can't be wiped, tried again: {error}", table.id);
             }
         }

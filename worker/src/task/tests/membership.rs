@@ -12,18 +12,18 @@ use crate::log::BoxFuture;
 use crate::status::Stage;
 
 /// Says what the test tells it to say.
-struct ToldGroup {
+pub(super) struct ToldGroup {
     events: Mutex<VecDeque<GroupEvent>>,
     arrived: Notify,
     offsets: Mutex<BTreeMap<TopicPartition, i64>>,
     /// What commits are answered, if not that they are done.
     refusal: Mutex<Option<GroupError>>,
-    lease: Lease,
+    pub lease: Lease,
     released: AtomicU64,
 }
 
 impl ToldGroup {
-    fn of(app: &str) -> Arc<Self> {
+    pub fn of(app: &str) -> Arc<Self> {
         let group = Arc::new(Self {
             events: Mutex::default(),
             arrived: Notify::new(),
@@ -43,16 +43,16 @@ impl ToldGroup {
     }
 
     /// The partitions of the only co-partition group that are this member's from now on.
-    fn assign(&self, partitions: &[u32]) {
+    pub fn assign(&self, partitions: &[u32]) {
         let tasks = partitions.iter().map(|&partition| TaskId { group: 0, partition }).collect();
         self.say(GroupEvent::Assigned { generation: 1, tasks });
     }
 
-    fn lose(&self) {
+    pub fn lose(&self) {
         self.say(GroupEvent::Lost { reason: "the session has expired".into() });
     }
 
-    fn refuse(&self, refusal: Option<GroupError>) {
+    pub fn refuse(&self, refusal: Option<GroupError>) {
         *self.refusal.lock().unwrap() = refusal;
     }
 
