@@ -142,7 +142,15 @@ async fn open_table(
     let store = opened.store;
     let position = match span {
         None => stored,
-        Some(span) => Some(restore(shard, meter, &changelog, store.clone(), span).await?),
+        Some(span) => match restore(shard, meter, &changelog, store.clone(), span).await {
+            Err(RestoreError::Store(error @ StoreError::Corrupt(_))) => {
+                wiped(meter, &changelog, WipeReason::Corrupt);
+                let stores = shard.stores.clone();
+                shard.rt.blocking(move || stores.wipe(table, partition)).await?;
+                return Err(error.into());
+            }
+            restored => Some(restored?),
+        },
     };
     meter.stored.set(position.map_or(0, |position| position.next_offset));
     let own = TaskTable::new(node, store, changelog, *facts, &shard.budget);
@@ -156,7 +164,7 @@ async fn restore(
     changelog: &TopicPartition,
     store: SharedStore,
     span: crate::state::Span,
-) -> Result<Position, OpenError> {
+) -> Result<Position, RestoreError> {
     tracing::info!("{changelog}: restoring offsets {} to {}", span.from, span.to);
     let progress = Arc::new(Progress::default());
     meter.set_restore(Some(progress.clone()));
