@@ -76,8 +76,9 @@ fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bound
         let start = match *committed {
             None if history => {
                 return Err(OpenError::Stuck(format!(
-                    "{}: the group has no committed offset but the changelog has records: the offsets have expired, and to count again \
-                     from the start would count twice; set the group's offset with Kafka's tools, or delete the changelog",
+                    "{}: the group has no committed offset but the changelog has records: the offsets have expired, or the topic is a new input; to count \
+                     from the start would count twice; stop all workers and set the group's offset with Kafka's tools, or delete the \
+                     changelog",
                     input.partition
                 )));
             }
@@ -95,8 +96,8 @@ fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bound
             }
             Some(offset) if offset > bounds.end => {
                 return Err(OpenError::Stuck(format!(
-                    "{}: the committed offset {offset} lies behind the log's end {}: the topic was made anew or truncated; set the \
-                     group's offset with Kafka's tools",
+                    "{}: the committed offset {offset} lies behind the log's end {}: the topic was made anew or truncated; \
+                     stop all workers and set the group's offset with Kafka's tools",
                     input.partition, bounds.end
                 )));
             }
