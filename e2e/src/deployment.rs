@@ -1,7 +1,7 @@
 //! How the workers of one app are started: the program, where its Kafka is, its settings.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use faust_testbed::{Broker, spawn_bound_to_us};
@@ -70,10 +70,6 @@ impl Deployment {
     /// Makes the worker of that name one that has never run here.
     pub fn delete_data_folder(&self, name: &str) {
         std::fs::remove_dir_all(self.data_folder(name)).expect("a data folder to delete");
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 }
 

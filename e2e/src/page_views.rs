@@ -47,12 +47,16 @@ impl PageViews {
     pub fn table(&self, workers: &[&Worker], keys: &[String]) -> Counts {
         let mut rows = Counts::new();
         for key in keys {
-            let row = wait::until(format_args!("somebody has the row {:?}", key.chars().take(40).collect::<String>()), || {
-                let answers: Vec<Row> = workers.iter().map(|worker| worker.row(TABLE, key)).collect();
-                match answers.iter().find(|row| matches!(row, Row::Is(_) | Row::NoSuchKey)) {
-                    Some(row) => Ok(row.clone()),
-                    None => Err(format!("{answers:?}")),
+            let short: String = key.chars().take(40).collect();
+            let row = wait::until(format_args!("somebody has the row {short:?}"), || {
+                let mut refused = Vec::new();
+                for worker in workers {
+                    match worker.row(TABLE, key) {
+                        row @ (Row::Is(_) | Row::NoSuchKey) => return Ok(row),
+                        other => refused.push(other),
+                    }
                 }
+                Err(format!("{refused:?}"))
             });
             if let Row::Is(count) = row {
                 rows.insert(key.clone(), count.parse().expect("a count"));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use ureq::http::Response;
 
 /// The pages of one worker.
 pub struct Pages {
@@ -56,6 +57,15 @@ pub struct TableState {
     pub stored: Option<i64>,
     pub flushed: Option<i64>,
     pub wiped: BTreeMap<String, u64>,
+    /// The one under way.
+    pub restore: Option<RestoreState>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct RestoreState {
+    pub from: i64,
+    pub to: i64,
+    pub remaining: u64,
 }
 
 /// A row as a worker answers for it.
@@ -64,7 +74,8 @@ pub enum Row {
     Is(String),
     NoSuchKey,
     NotHere,
-    NotYet(String),
+    /// Ask again after so many seconds.
+    NotYet(u64),
 }
 
 impl State {
@@ -115,16 +126,18 @@ impl Pages {
         Self { address, http: config.build().into() }
     }
 
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
     /// Status and body of a page.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let answer = self.call(path)?;
+        Ok((answer.status().as_u16(), answer.into_body()))
+    }
+
+    fn call(&self, path: &str) -> Result<Response<String>, String> {
         let url = format!("{}{path}", self.address);
-        let mut response = self.http.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
-        let body = response.body_mut().read_to_string().map_err(|error| format!("{url}: {error}"))?;
-        Ok((response.status().as_u16(), body))
+        let response = self.http.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
+        let (head, mut body) = response.into_parts();
+        let text = body.read_to_string().map_err(|error| format!("{url}: {error}"))?;
+        Ok(Response::from_parts(head, text))
     }
 
     pub fn state(&self) -> Result<State, String> {
@@ -144,12 +157,14 @@ impl Pages {
     /// Any key, whatever its bytes.
     pub fn row(&self, table: &str, key: &[u8]) -> Result<Row, String> {
         let key = URL_SAFE_NO_PAD.encode(key);
-        match self.get(&format!("/tables/{table}?key64={key}"))? {
-            (200, value) => Ok(Row::Is(value)),
+        let answer = self.call(&format!("/tables/{table}?key64={key}"))?;
+        let retry_after = answer.headers().get("retry-after").and_then(|seconds| seconds.to_str().ok()?.parse().ok());
+        match (answer.status().as_u16(), retry_after) {
+            (200, _) => Ok(Row::Is(answer.into_body())),
             (404, _) => Ok(Row::NoSuchKey),
             (421, _) => Ok(Row::NotHere),
-            (503, why) => Ok(Row::NotYet(why)),
-            (code, text) => Err(format!("/tables/{table}: {code} {text}")),
+            (503, Some(seconds)) => Ok(Row::NotYet(seconds)),
+            (code, _) => Err(format!("/tables/{table}: {code} {}", answer.into_body())),
         }
     }
 

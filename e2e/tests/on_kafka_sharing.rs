@@ -7,7 +7,10 @@ use faust_e2e::{Oracle, PageViews, State, Views, wait};
 
 #[test]
 fn workers_share_the_partitions_and_what_stays_never_stops_on_kafka() {
-    let stage = PageViews::on_kafka(env!("CARGO_BIN_EXE_e2e-page-views"), 12).flag("commit-interval", "100ms");
+    // Nobody dies here, so the session is long enough that a busy machine can't end it, nor a flush that waits a third of it.
+    let stage = PageViews::on_kafka(env!("CARGO_BIN_EXE_e2e-page-views"), 12)
+        .flag("commit-interval", "100ms")
+        .flag("session-timeout", "15s");
     let flow = Views::of_pages(3_000).flow(&stage.kafka, VIEWS, 4_000);
 
     let anna = stage.workers.start("anna");

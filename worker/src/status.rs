@@ -132,6 +132,11 @@ impl Status {
         self.waiting.say(&self.app, sentence);
     }
 
+    /// The worker drains and ends.
+    pub fn stop(&self) {
+        self.waiting.say(&self.app, "stopping: what is in hand is finished and committed".into());
+    }
+
     pub fn go_on(&self) {
         self.waiting.clear();
     }

@@ -67,6 +67,10 @@ impl Running {
         let (Some(group), Some(partitions)) = (group, self.partitions.get()) else {
             return Err(QueryError::NotStarted { table: table.name });
         };
+        // Before there is an assignment nobody can say that the row is elsewhere.
+        if self.membership().is_none_or(|membership| !membership.view().joined) {
+            return Err(QueryError::NotStarted { table: table.name });
+        }
         let partition = partition_of(&key, partitions[group]);
         let (answer, on_answer) = oneshot::channel();
         let query = Message::Query { table, partition, key, answer };

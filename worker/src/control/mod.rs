@@ -268,7 +268,7 @@ impl Joined {
                 Some(_) = ends.next() => break Err(panicked("a shard")),
             }
         };
-        tracing::info!("{}: stopping", app.id);
+        status.stop();
         // What did not drain when it was revoked has been said then.
         undrained.store(false, Ordering::Relaxed);
         let deadline = rt::now() + settings.shutdown_timeout;

@@ -57,7 +57,7 @@ impl Tasks {
                 let taken: Vec<TaskId> = self.held.keys().filter(|id| !self.wanted.contains(id)).copied().collect();
                 self.owes_release |= !taken.is_empty();
                 for id in taken {
-                    self.give_up(id, Stop::Drain);
+                    self.give_up(id, Stop::Drain(self.shared.settings.revoke_timeout));
                 }
             }
             GroupEvent::Lost { reason } => {
@@ -109,7 +109,7 @@ impl Tasks {
     pub async fn drain(&mut self) {
         self.wanted.clear();
         for id in self.held.keys().copied().collect::<Vec<_>>() {
-            self.give_up(id, Stop::Drain);
+            self.give_up(id, Stop::Drain(self.shared.settings.shutdown_timeout));
         }
         while let Some(id) = self.endings.next().await {
             self.leaving.remove(&id);

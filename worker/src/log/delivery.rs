@@ -13,7 +13,8 @@ struct State {
     outstanding: u64,
     last_offset: Option<i64>,
     failure: Option<String>,
-    waker: Option<Waker>,
+    /// A commit waits, and whoever gives the task up.
+    wakers: Vec<Waker>,
 }
 
 impl Deliveries {
@@ -31,11 +32,9 @@ impl Deliveries {
         if state.failure.is_none() {
             state.failure = failure;
         }
-        let waker = if state.outstanding == 0 { state.waker.take() } else { None };
+        let wakers = if state.outstanding == 0 { std::mem::take(&mut state.wakers) } else { Vec::new() };
         drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Waits until nothing is out: the highest offset reached, if any record was sent, or the first failure.
@@ -43,7 +42,9 @@ impl Deliveries {
         poll_fn(|cx| {
             let mut state = self.0.lock().unwrap();
             if state.outstanding > 0 {
-                state.waker = Some(cx.waker().clone());
+                if !state.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    state.wakers.push(cx.waker().clone());
+                }
                 return Poll::Pending;
             }
             Poll::Ready(match &state.failure {
@@ -55,7 +56,6 @@ impl Deliveries {
     }
 
     /// Records queued and not yet reported.
-    #[cfg(test)]
     #[cfg(test)]
     pub fn outstanding(&self) -> u64 {
         self.0.lock().unwrap().outstanding

@@ -61,7 +61,7 @@ impl<K: Key, V: Value> Items<K, V> {
         let Some(from) = self.next_page.take() else { return Ok(()) };
         let place = self.overlay.place();
         let rows = place.store.scan(&from, PAGE);
-        self.page = rows.map_err(|error| TableError::Store { table: place.table, reason: error.to_string() })?.into();
+        self.page = rows.map_err(|error| self.overlay.store_error(error))?.into();
         if self.page.len() == PAGE {
             let mut next = self.page.back().expect("a full page").0.clone();
             next.push(0);

@@ -94,6 +94,9 @@ pub(crate) trait AnyOverlay: Any {
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
 
+    /// The store has failed.
+    fn blame(&self, error: &StoreError);
+
     /// Why the store failed, if it did: the agent that met it is not to blame.
     fn store_failure(&self) -> Option<StoreError>;
 
@@ -322,10 +325,9 @@ impl<K: Key, V: Value> Overlay<K, V> {
         TableError::Decode { table: self.place.table, key: show(key), error }
     }
 
-    fn store_error(&self, error: StoreError) -> TableError {
-        let reason = error.to_string();
-        self.failure.borrow_mut().get_or_insert(error);
-        TableError::Store { table: self.place.table, reason }
+    pub fn store_error(&self, error: StoreError) -> TableError {
+        self.blame(&error);
+        TableError::Store { table: self.place.table, reason: error.to_string() }
     }
 }
 
@@ -400,6 +402,10 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
             Some(&at) => self.encode_value(&rows.slots[at as usize]),
             None => self.place.store.get(key).map_err(|error| self.store_error(error)),
         }
+    }
+
+    fn blame(&self, error: &StoreError) {
+        self.failure.borrow_mut().get_or_insert_with(|| error.clone());
     }
 
     fn store_failure(&self) -> Option<StoreError> {

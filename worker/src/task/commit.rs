@@ -142,6 +142,7 @@ impl Flush {
     async fn produce(&mut self, shard: &Shard) -> Result<(), Verdict> {
         for table in &self.task.tables {
             let mut out = TableFlush::default();
+            self.task.in_flight.borrow_mut().push(out.delivery.clone());
             loop {
                 match table.overlay.encode(SLICE) {
                     Ok(Some(rows)) => produce(shard, &self.task, table, rows, &mut out).await?,
@@ -240,13 +241,14 @@ async fn apply(shard: &Shard, flushes: Vec<Flush>) {
                     meter.stored.set(next_offset);
                     shard.flusher.note(&table.id, applied_rows);
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => {
+                    table.overlay.blame(&error);
+                    failure = Some(error);
+                }
             }
         }
         match failure {
-            None => {
-                flush.task.thaw(flush.offsets);
-            }
+            None => flush.task.thaw(flush.offsets),
             // The changelog has it all: starting over restores what the store lacks.
             Some(error) => flush.task.judge(Verdict::Reopen(error.to_string())),
         }

@@ -17,7 +17,7 @@ use super::scope::Scoped;
 use super::shard::{Shard, Stop};
 use super::{Phase, Task, TaskContext, TaskId, Verdict, commit};
 use crate::error::Error;
-use crate::log::{LogError, Reader};
+use crate::log::{Deliveries, LogError, Reader};
 use crate::state::{SharedStore, StoreError, WipeReason};
 use crate::status::{InputMeter, Stage, TableMeter, TaskMeter};
 use crate::time::TopicPartition;
@@ -41,6 +41,7 @@ pub(super) async fn live(
     let mut pause = FIRST_PAUSE;
     let mut epoch = first_epoch;
     let mut kept = None;
+    let mut in_flight = Vec::new();
     loop {
         let opened = match kept.take() {
             Some(opened) => opened,
@@ -54,7 +55,7 @@ pub(super) async fn live(
             }
         };
         let begun = crate::rt::now();
-        match run(&shard, id, Term { epoch, tenure }, &meter, opened, &mut stop).await {
+        match run(&shard, id, Term { epoch, tenure }, &meter, opened, &mut stop, &mut in_flight).await {
             End::Stopped => break,
             End::StartOver { why, keep } => {
                 meter.starts_over.add(1);
@@ -69,9 +70,20 @@ pub(super) async fn live(
         epoch = shard.next_epoch();
         tokio::select! {
             biased;
-            _ = stop.recv() => break,
+            how = stop.recv() => {
+                // What it would have read again is read by the next owner.
+                if matches!(how, Some(Stop::Drain(_))) {
+                    shard.undrained.store(true, Ordering::Relaxed);
+                }
+                break;
+            }
             () = tokio::time::sleep(pause) => {}
         }
+    }
+    // Rows that are still on their way would land over those of the next owner, whose restore ends at the log's end of now. They land
+    // or are given up within `message.timeout.ms`.
+    for delivery in in_flight {
+        let _ = delivery.settled().await;
     }
     drop(kept);
     close(&shard, id, &meter).await;
@@ -126,6 +138,7 @@ async fn run(
     meter: &Arc<TaskMeter>,
     opened: Opened,
     stop: &mut mpsc::UnboundedReceiver<Stop>,
+    in_flight: &mut Vec<Arc<Deliveries>>,
 ) -> End {
     let task = match begin(shard, id, term, meter, opened) {
         Ok(task) => task,
@@ -140,9 +153,9 @@ async fn run(
     let end = tokio::select! {
         biased;
         how = stop.recv() => {
-            if how == Some(Stop::Drain) {
+            if let Some(Stop::Drain(within)) = how {
                 meter.enter(Stage::Draining);
-                drain(shard, &task, &mut agents, stop).await;
+                drain(shard, &task, &mut agents, stop, within).await;
             }
             End::Stopped
         }
@@ -152,7 +165,10 @@ async fn run(
                 let starts = task.committed.borrow().clone();
                 End::StartOver { why, keep: Some(Opened { tables, starts }) }
             }
-            Verdict::Reopen(why) => End::StartOver { why, keep: None },
+            Verdict::Reopen(why) => {
+                mend_stores(shard, &task).await;
+                End::StartOver { why, keep: None }
+            }
             Verdict::Fail(why) => fail(shard, &task, why, stop).await,
         },
         Some((agent, result)) = agents.next() => {
@@ -165,6 +181,7 @@ async fn run(
     };
     // First the epoch, then the agents' futures: what they still do when they are dropped counts for nothing.
     task.end();
+    in_flight.append(&mut task.in_flight.borrow_mut());
     drop(agents);
     shard.set_running(id, None);
     end
@@ -230,6 +247,7 @@ fn begin(shard: &Rc<Shard>, id: TaskId, term: Term, meter: &Arc<TaskMeter>, open
         frozen: RefCell::new(None),
         committed: RefCell::new(opened.starts),
         sent: RefCell::default(),
+        in_flight: RefCell::default(),
         budget: shard.budget.clone(),
         shard: shard.signals.clone(),
         verdict: RefCell::new(None),
@@ -257,8 +275,14 @@ fn start_agents(shard: &Shard, task: &Rc<Task>) -> Agents {
 
 /// Stops the intake, lets the agents finish what they have in hand, commits what is done: until the deadline, or until the membership
 /// under which it was done is lost.
-async fn drain(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents, stop: &mut mpsc::UnboundedReceiver<Stop>) {
-    let deadline = tokio::time::sleep(shard.settings.revoke_timeout);
+async fn drain(
+    shard: &Rc<Shard>,
+    task: &Rc<Task>,
+    agents: &mut Agents,
+    stop: &mut mpsc::UnboundedReceiver<Stop>,
+    within: Duration,
+) {
+    let deadline = tokio::time::sleep(within);
     task.drain();
     let left = tokio::select! {
         biased;
@@ -273,7 +297,7 @@ async fn drain(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents, stop: &m
         },
         () = deadline => {
             let events: Vec<_> = task.feeds.iter().filter_map(|feed| task.in_hand(feed.seat.agent)).collect();
-            format!("not drained within `revoke-timeout`, in hand: {}", events.join(", "))
+            format!("not drained within {within:?}, in hand: {}", events.join(", "))
         }
     };
     tracing::warn!("task {}: {left}; what is not committed is read again by the next owner", task.id);

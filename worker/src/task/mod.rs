@@ -59,6 +59,8 @@ pub(crate) struct Task {
     committed: RefCell<Vec<i64>>,
     /// Delivery of what was sent since the last freeze.
     sent: RefCell<Arc<Deliveries>>,
+    /// Delivery of the changelog rows of the commit under way.
+    in_flight: RefCell<Vec<Arc<Deliveries>>>,
     budget: Rc<Budget>,
     /// Told when the task freezes, wants an early commit, or is at its bound.
     shard: Rc<TaskSignals>,
@@ -198,6 +200,7 @@ impl Task {
         }
         *self.committed.borrow_mut() = offsets;
         *self.frozen.borrow_mut() = None;
+        self.in_flight.borrow_mut().clear();
         self.meter.commits.add(1);
         self.meter.back();
         self.settled.notify_waiters();
@@ -209,7 +212,10 @@ impl Task {
         if !self.is_at_bound() {
             return true;
         }
-        self.shard.hurry.notify_one();
+        // While an agent of the task is in the middle of an event there is nothing to hurry for.
+        if self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
+            self.shard.hurry.notify_one();
+        }
         self.ask_to_freeze(rt::now());
         !self.is_at_bound()
     }

@@ -76,8 +76,9 @@ fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bound
         let start = match *committed {
             None if history => {
                 return Err(OpenError::Stuck(format!(
-                    "{}: the group has no committed offset but the changelog has records: the offsets have expired, and to count again \
-                     from the start would count twice; set the group's offset with Kafka's tools, or delete the changelog",
+                    "{}: the group has no committed offset but the changelog has records: the offsets have expired, or the topic is a new input; to count \
+                     from the start would count twice; stop all workers and set the group's offset with Kafka's tools, or delete the \
+                     changelog",
                     input.partition
                 )));
             }
@@ -95,8 +96,8 @@ fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bound
             }
             Some(offset) if offset > bounds.end => {
                 return Err(OpenError::Stuck(format!(
-                    "{}: the committed offset {offset} lies behind the log's end {}: the topic was made anew or truncated; set the \
-                     group's offset with Kafka's tools",
+                    "{}: the committed offset {offset} lies behind the log's end {}: the topic was made anew or truncated; \
+                     stop all workers and set the group's offset with Kafka's tools",
                     input.partition, bounds.end
                 )));
             }
@@ -142,7 +143,15 @@ async fn open_table(
     let store = opened.store;
     let position = match span {
         None => stored,
-        Some(span) => Some(restore(shard, meter, &changelog, store.clone(), span).await?),
+        Some(span) => match restore(shard, meter, &changelog, store.clone(), span).await {
+            Err(RestoreError::Store(error @ StoreError::Corrupt(_))) => {
+                wiped(meter, &changelog, WipeReason::Corrupt);
+                let stores = shard.stores.clone();
+                shard.rt.blocking(move || stores.wipe(table, partition)).await?;
+                return Err(error.into());
+            }
+            restored => Some(restored?),
+        },
     };
     meter.stored.set(position.map_or(0, |position| position.next_offset));
     let own = TaskTable::new(node, store, changelog, *facts, &shard.budget);
@@ -156,7 +165,7 @@ async fn restore(
     changelog: &TopicPartition,
     store: SharedStore,
     span: crate::state::Span,
-) -> Result<Position, OpenError> {
+) -> Result<Position, RestoreError> {
     tracing::info!("{changelog}: restoring offsets {} to {}", span.from, span.to);
     let progress = Arc::new(Progress::default());
     meter.set_restore(Some(progress.clone()));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
@@ -33,8 +34,8 @@ pub(crate) enum Message {
 /// How a task is given up. One that drains may still be told to drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
-    /// Drain to the deadline, commit, close.
-    Drain,
+    /// Drain within this time, commit, close.
+    Drain(Duration),
     /// It is lost: commit nothing, drop everything.
     Drop,
 }
@@ -165,7 +166,7 @@ impl Shard {
         match id.and_then(|id| tasks.get(&id)) {
             None => Err(QueryError::NotHere { table: table.name, partition }),
             Some(None) => {
-                let retry_after = std::time::Duration::from_secs(1);
+                let retry_after = Duration::from_secs(1);
                 Err(QueryError::NotReady { table: table.name, partition, retry_after })
             }
             Some(Some(task)) => {
