@@ -103,7 +103,11 @@ impl Chaos {
             }
             Step::Lose => {
                 self.group.lose();
-                let gone = || self.world.running().status.tasks().iter().all(|task| task.stage() == Stage::Absent);
+                // A task ends when its rows have landed or were given up, which a client does in time.
+                let gone = || {
+                    self.world.log.report_held();
+                    self.world.running().status.tasks().iter().all(|task| task.stage() == Stage::Absent)
+                };
                 until("all tasks have ended", gone).await;
                 let written = self.written();
                 self.run(3).await;
