@@ -81,6 +81,18 @@ impl Asked {
         self.answer(body);
     }
 
+    pub fn join_refused(self, code: i16) {
+        let mut body = BytesMut::new();
+        body.put_i32(0);
+        body.put_i16(code);
+        body.put_i32(-1);
+        for text in ["", "", "member"] {
+            put_text(&mut body, text);
+        }
+        body.put_i32(0);
+        self.answer(body);
+    }
+
     pub fn synced(self, told: &Assignment) {
         let mut body = no_error();
         let assignment = super::consumer::assignment(told, &Vec::new());
