@@ -86,6 +86,8 @@ pub(crate) enum GroupError {
     Lost(String),
     /// The group went on to another generation first; nothing is known to be committed. Commit again what is still yours.
     Rebalanced,
+    /// This partition's offset is refused for a reason of its own; those of the others are committed, or refused for such a one too.
+    Partition { partition: TopicPartition, reason: String },
     /// Kafka did not answer in time; nothing is known to be committed.
     Unavailable(String),
     /// Kafka refuses for good.
@@ -97,6 +99,7 @@ impl std::fmt::Display for GroupError {
         match self {
             Self::Lost(why) => write!(f, "this worker is no longer a member of its group: {why}"),
             Self::Rebalanced => write!(f, "the group has rebalanced before the offsets were committed"),
+            Self::Partition { partition, reason } => write!(f, "the offset of {partition} can't be committed: {reason}"),
             Self::Unavailable(why) => write!(f, "the group's coordinator can't be reached: {why}"),
             Self::Refused(why) => write!(f, "Kafka refuses this member: {why}"),
         }

@@ -214,6 +214,15 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
             // The epochs end by the membership's own word, which is on its way; nothing is applied.
             Err(GroupError::Lost(_)) => return false,
             Err(GroupError::Rebalanced) => {}
+            // The rest goes once more, for another one may be refused as well; that commits nothing twice.
+            Err(GroupError::Partition { partition, reason }) => flushes.retain(|flush| {
+                let refused = flush.task.feeds.iter().any(|feed| feed.partition == partition);
+                if refused {
+                    let why = format!("the offset of {partition} can't be committed: {reason}");
+                    flush.task.judge(Verdict::Reopen(why));
+                }
+                !refused
+            }),
             Err(error @ (GroupError::Unavailable(_) | GroupError::Refused(_))) => {
                 for flush in flushes.iter() {
                     flush.task.meter.wait_for(error.to_string());

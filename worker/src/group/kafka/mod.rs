@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::actor::{Actor, Said};
-use self::requests::Asking;
+use self::requests::{Asking, Committed};
 use self::shared::{Now, Shared};
 use super::protocol::{Identity, Input, Protocol, Sender, Verdict};
 use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
@@ -119,8 +119,11 @@ impl KafkaGroup {
             let now = self.wait(&commit, |now| now.commits.is_some()).await?;
             let Some(connection) = &now.commits else { continue };
             let verdict = match self.asking.commit(connection, &commit.by, &commit.offsets).await {
-                Ok(Verdict::Ok) => return Ok(()),
-                Ok(verdict) => verdict,
+                Ok(Committed::As(Verdict::Ok)) => return Ok(()),
+                Ok(Committed::Except(partition, why)) => {
+                    return Err(GroupError::Partition { partition, reason: why.to_string() });
+                }
+                Ok(Committed::As(verdict)) => verdict,
                 Err(error) => {
                     self.say(Some(now.link), actor::failed(&error));
                     self.wait(&commit, |later| later.link != now.link).await?;

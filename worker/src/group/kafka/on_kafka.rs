@@ -109,7 +109,7 @@ async fn a_zombies_commit_is_refused_and_it_has_no_lease() {
     let client = &heir.client;
     let connection = client.connect(&client.coordinator(&group).await.unwrap()).await.unwrap();
     let verdict = heir.asking.commit(&connection, &as_was, &[(first.clone(), 150)]).await;
-    assert_eq!(verdict, Ok(Verdict::UnknownMember));
+    assert_eq!(verdict, Ok(Committed::As(Verdict::UnknownMember)));
 
     drop(frozen);
     let commit = in_time(zombie.group.commit(vec![(first.clone(), 150)])).await;

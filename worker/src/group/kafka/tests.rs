@@ -110,3 +110,22 @@ async fn a_commit_of_an_unknown_member_is_lost_and_ends_the_lease() {
     coordinator.asked(ApiKey::OffsetCommit).await.committed(0);
     assert_eq!(good.await.unwrap(), Ok(()));
 }
+
+#[tokio::test]
+async fn a_partition_that_is_refused_alone_is_named_and_holds_nothing_up() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 1, .. }));
+    for code in [3, 29] {
+        let refused = commit(&group);
+        coordinator.asked(ApiKey::OffsetCommit).await.committed_each(&[0, code, 0]);
+        let error = refused.await.unwrap().unwrap_err();
+        assert!(matches!(error, GroupError::Partition { partition, .. } if partition == TopicPartition::new("views", 1)));
+    }
+    // What is said of the member comes first.
+    let lost = commit(&group);
+    coordinator.asked(ApiKey::OffsetCommit).await.committed_each(&[3, 25]);
+    assert!(matches!(lost.await.unwrap(), Err(GroupError::Lost(_))));
+}
