@@ -72,6 +72,8 @@ pub(crate) enum GroupEvent {
     Lost { reason: String },
     /// Waiting for something outside, in one sentence; cleared by the next event.
     Waiting { reason: String },
+    /// The coordinator can't be reached, in one sentence; what is assigned stays so, and the next event clears it.
+    Away { reason: String },
     /// The group can't be joined at all, in one sentence: the worker ends (exit 69).
     Failed { reason: String },
     /// Answer to [`Membership::leave`].
@@ -116,7 +118,7 @@ pub(crate) struct MemberView {
     pub generation: i32,
     /// Whether this member computes the assignment, and is the app's leader.
     pub leader: bool,
-    /// Joined, and synchronised with the current generation.
+    /// It has an assignment that it hasn't lost, also while it joins anew in a rebalance.
     pub joined: bool,
     pub rebalances: u64,
 }

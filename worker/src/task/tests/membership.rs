@@ -354,7 +354,7 @@ fn a_group_that_cannot_be_joined_ends_the_worker() {
     on_one_thread(async {
         let Counting { app, .. } = counting("refused", 1).with_agent();
         let group = ToldGroup::of(app.id());
-        group.say(GroupEvent::Waiting { reason: "the coordinator is loading".into() });
+        group.say(GroupEvent::Away { reason: "the coordinator is loading".into() });
         let world = World::begin(app, settings()).await;
         until("it waits", || {
             world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.contains("loading")))
