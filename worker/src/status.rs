@@ -71,6 +71,7 @@ struct Notice(Mutex<Said>);
 #[derive(Default)]
 struct Said {
     now: Option<String>,
+    since: Option<Instant>,
     logged: Option<(String, Instant)>,
 }
 
@@ -84,6 +85,7 @@ impl Notice {
             tracing::warn!("{who}: {sentence}");
             said.logged = Some((sentence.clone(), rt::now()));
         }
+        said.since.get_or_insert_with(rt::now);
         said.now = Some(sentence);
     }
 
@@ -100,7 +102,14 @@ impl Notice {
     }
 
     fn clear(&self) {
-        self.0.lock().unwrap().now = None;
+        let mut said = self.0.lock().unwrap();
+        (said.now, said.since) = (None, None);
+    }
+
+    /// What has been said without a break for at least so long.
+    fn lasting(&self, patience: Duration) -> Option<String> {
+        let said = self.0.lock().unwrap();
+        said.now.clone().filter(|_| said.since.is_some_and(|since| since.elapsed() >= patience))
     }
 
     fn get(&self) -> Option<String> {
@@ -118,11 +127,13 @@ pub(crate) struct Status {
     /// How many tasks the last assignment gave this worker.
     pub wanted: Gauge,
     waiting: Notice,
+    /// The group's coordinator can't be reached.
+    away: Notice,
 }
 
 impl Status {
     pub fn new(app: &'static str) -> Self {
-        Self { app, tasks: Mutex::default(), wanted: Gauge::default(), waiting: Notice::default() }
+        Self { app, tasks: Mutex::default(), wanted: Gauge::default(), waiting: Notice::default(), away: Notice::default() }
     }
 
     /// The meter of a task; it outlives the task, so that counters never fall.
@@ -144,9 +155,15 @@ impl Status {
         self.waiting.say(&self.app, sentence);
     }
 
+    /// The group's coordinator can't be reached; the member goes on trying, and its tasks go on.
+    pub fn away(&self, sentence: String) {
+        self.away.say(&self.app, sentence);
+    }
+
     /// Says again, every 30 s, what is still waited for.
     pub fn remind(&self) {
         self.waiting.remind(&self.app);
+        self.away.remind(&self.app);
         for task in self.tasks() {
             task.problem.remind(&format_args!("task {}", task.id));
         }
@@ -160,6 +177,7 @@ impl Status {
 
     pub fn go_on(&self) {
         self.waiting.clear();
+        self.away.clear();
     }
 
     /// Whether every task that is this worker's runs, or what is in the way.
@@ -167,12 +185,16 @@ impl Status {
         if let Some(sentence) = self.waiting() {
             return Err(sentence);
         }
+        let wanted = self.wanted.get();
+        let patience = if wanted < 0 { Duration::ZERO } else { PATIENCE };
+        if let Some(sentence) = self.away.lasting(patience) {
+            return Err(sentence);
+        }
         let tasks: Vec<_> = self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).collect();
         if let Some((task, problem)) = tasks.iter().find_map(|task| Some((task, task.unready()?))) {
             return Err(format!("task {}: {problem}", task.id));
         }
         let running = tasks.iter().filter(|task| task.stage() == Stage::Running).count() as i64;
-        let wanted = self.wanted.get();
         if wanted < 0 {
             return Err("joining the group".into());
         }
@@ -399,5 +421,26 @@ impl TableMeter {
 
     pub fn set_restore(&self, progress: Option<Arc<Progress>>) {
         *self.restore.lock().unwrap() = progress;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_goes_away_leaves_the_worker_ready_for_a_minute() {
+        let status = Status::new("shop");
+        status.away("no answer".into());
+        assert_eq!(status.running(), Err("no answer".into()), "it has no assignment yet");
+        status.go_on();
+        status.wanted.set(0);
+        status.away("no answer".into());
+        assert_eq!(status.running(), Ok(()));
+        status.away.0.lock().unwrap().since = Some(rt::now() - PATIENCE);
+        status.away("connection refused".into());
+        assert_eq!(status.running(), Err("connection refused".into()), "counted from the first sentence");
+        status.go_on();
+        assert_eq!(status.running(), Ok(()));
     }
 }

@@ -76,6 +76,7 @@ impl Tasks {
                 }
             }
             GroupEvent::Waiting { reason } => status.wait_for(reason),
+            GroupEvent::Away { reason } => status.away(reason),
             GroupEvent::Failed { reason } => return Err(Refusal::new(ExitReason::KafkaRefuses, reason)),
             GroupEvent::Left => {}
         }

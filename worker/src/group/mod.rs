@@ -43,8 +43,10 @@ pub(crate) trait Membership: Send + Sync + 'static {
     /// The group's committed offsets, in the order asked, read only when no transaction is open on them (RequireStable).
     fn committed<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, GroupError>>;
 
-    /// Commits offsets – of the next record to read – under the generation that is ours now. While the group rebalances it waits for
-    /// the next generation and tries again; partitions that are not ours any more are the caller's to leave out.
+    /// Commits offsets – of the next record to read – under the generation that is ours when this is *called*, and under no later
+    /// one: a task may end and be released while the commit waits, and in the next generation its partition may be another member's.
+    /// When the group goes on first, that is [`GroupError::Rebalanced`], told when the next generation is there or near; the caller
+    /// looks what is still its own, and commits that. So have the future made, *then* look whether the tasks live, then await it.
     fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>>;
 
     /// Until when this member may write.
@@ -70,6 +72,8 @@ pub(crate) enum GroupEvent {
     Lost { reason: String },
     /// Waiting for something outside, in one sentence; cleared by the next event.
     Waiting { reason: String },
+    /// The coordinator can't be reached, in one sentence; what is assigned stays so, and the next event clears it.
+    Away { reason: String },
     /// The group can't be joined at all, in one sentence: the worker ends (exit 69).
     Failed { reason: String },
     /// Answer to [`Membership::leave`].
@@ -82,6 +86,10 @@ pub(crate) enum GroupEvent {
 pub(crate) enum GroupError {
     /// The membership under which the work was done is gone: drop it, the tasks are not ours.
     Lost(String),
+    /// The group went on to another generation first; nothing is known to be committed. Commit again what is still yours.
+    Rebalanced,
+    /// This partition's offset is refused for a reason of its own; those of the others are committed, or refused for such a one too.
+    Partition { partition: TopicPartition, reason: String },
     /// Kafka did not answer in time; nothing is known to be committed.
     Unavailable(String),
     /// Kafka refuses for good.
@@ -92,6 +100,8 @@ impl std::fmt::Display for GroupError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Lost(why) => write!(f, "this worker is no longer a member of its group: {why}"),
+            Self::Rebalanced => write!(f, "the group has rebalanced before the offsets were committed"),
+            Self::Partition { partition, reason } => write!(f, "the offset of {partition} can't be committed: {reason}"),
             Self::Unavailable(why) => write!(f, "the group's coordinator can't be reached: {why}"),
             Self::Refused(why) => write!(f, "Kafka refuses this member: {why}"),
         }
@@ -108,7 +118,7 @@ pub(crate) struct MemberView {
     pub generation: i32,
     /// Whether this member computes the assignment, and is the app's leader.
     pub leader: bool,
-    /// Joined, and synchronised with the current generation.
+    /// It has an assignment that it hasn't lost, also while it joins anew in a rebalance.
     pub joined: bool,
     pub rebalances: u64,
 }

@@ -103,8 +103,6 @@ pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
             Err(why) => flush.task.judge(Verdict::StartOver(format!("a flush was not delivered: {why}"))),
         }
     }
-    // A task whose epoch ended while its flush was out is not ours to commit any more (I2).
-    flushed.retain(|flush| flush.task.alive());
     if commit_offsets(shard, &mut flushed).await {
         apply(shard, flushed).await;
     }
@@ -193,6 +191,8 @@ async fn produce(shard: &Shard, task: &Task, table: &TaskTable, rows: Vec<Row>, 
 async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
     let mut waited = false;
     loop {
+        // A task whose epoch has ended is not ours to commit any more (I2).
+        flushes.retain(|flush| flush.task.alive());
         let offsets: Vec<_> = flushes
             .iter()
             .flat_map(|flush| flush.task.feeds.iter().map(|feed| feed.partition.clone()).zip(flush.offsets.iter().copied()))
@@ -200,7 +200,12 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
         if offsets.is_empty() {
             return !flushes.is_empty();
         }
-        match shard.membership.commit(offsets).await {
+        let commit = shard.membership.commit(offsets);
+        // Looked at again now that the commit is bound to a generation: one that ends from here on was still claimed in that.
+        if !flushes.iter().all(|flush| flush.task.alive()) {
+            continue;
+        }
+        match commit.await {
             Ok(()) => {
                 if waited {
                     flushes.iter().for_each(|flush| flush.task.meter.go_on());
@@ -209,6 +214,16 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
             }
             // The epochs end by the membership's own word, which is on its way; nothing is applied.
             Err(GroupError::Lost(_)) => return false,
+            Err(GroupError::Rebalanced) => {}
+            // The rest goes once more, for another one may be refused as well; that commits nothing twice.
+            Err(GroupError::Partition { partition, reason }) => flushes.retain(|flush| {
+                let refused = flush.task.feeds.iter().any(|feed| feed.partition == partition);
+                if refused {
+                    let why = format!("the offset of {partition} can't be committed: {reason}");
+                    flush.task.judge(Verdict::Reopen(why));
+                }
+                !refused
+            }),
             Err(error @ (GroupError::Unavailable(_) | GroupError::Refused(_))) => {
                 for flush in flushes.iter() {
                     flush.task.meter.wait_for(error.to_string());
@@ -217,7 +232,6 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
                 tokio::time::sleep(AGAIN_COORDINATOR).await;
             }
         }
-        flushes.retain(|flush| flush.task.alive());
     }
 }
 

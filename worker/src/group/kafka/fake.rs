@@ -81,6 +81,18 @@ impl Asked {
         self.answer(body);
     }
 
+    pub fn join_refused(self, code: i16) {
+        let mut body = BytesMut::new();
+        body.put_i32(0);
+        body.put_i16(code);
+        body.put_i32(-1);
+        for text in ["", "", "member"] {
+            put_text(&mut body, text);
+        }
+        body.put_i32(0);
+        self.answer(body);
+    }
+
     pub fn synced(self, told: &Assignment) {
         let mut body = no_error();
         let assignment = super::consumer::assignment(told, &Vec::new());
@@ -98,13 +110,20 @@ impl Asked {
 
     /// For the one partition 0 of `views`.
     pub fn committed(self, code: i16) {
+        self.committed_each(&[code]);
+    }
+
+    /// For the partitions of `views`, from 0 on.
+    pub fn committed_each(self, codes: &[i16]) {
         let mut body = BytesMut::new();
         body.put_i32(0);
         body.put_i32(1);
         put_text(&mut body, "views");
-        body.put_i32(1);
-        body.put_i32(0);
-        body.put_i16(code);
+        body.put_i32(codes.len() as i32);
+        for (partition, code) in codes.iter().enumerate() {
+            body.put_i32(partition as i32);
+            body.put_i16(*code);
+        }
         self.answer(body);
     }
 

@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::actor::{Actor, Said};
-use self::requests::Asking;
+use self::requests::{Asking, Committed};
 use self::shared::{Now, Shared};
-use super::protocol::{Identity, Input, Protocol, Verdict};
+use super::protocol::{Identity, Input, Protocol, Sender, Verdict};
 use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
 use crate::log::BoxFuture;
 use crate::rt;
@@ -58,6 +58,15 @@ pub(crate) struct KafkaGroup {
     control: Handle,
 }
 
+/// A commit, bound to what the member was when it was begun.
+struct Commit {
+    offsets: Vec<(TopicPartition, i64)>,
+    /// The losses that the worker had done with: after others its work is of a lost membership.
+    losses: u64,
+    by: Sender,
+    until: Instant,
+}
+
 impl KafkaGroup {
     /// Starts to join, on the runtime it is called on.
     pub fn start(settings: GroupSettings) -> Arc<Self> {
@@ -91,34 +100,37 @@ impl KafkaGroup {
         rt::now() + self.asking.rebalance_timeout + self.asking.session_timeout
     }
 
-    /// Waits until the member is `ready`. It is an error when it isn't in time, or has ended, or is another than the worker knows of.
-    async fn wait(&self, until: Instant, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
-        let heard = self.shared.heard().losses;
+    /// Waits until the member is `ready`. It is an error when it isn't in time, has ended, or isn't what the commit was begun under.
+    async fn wait(&self, commit: &Commit, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
         let mut now = self.shared.now.clone();
-        match timeout_at(until, now.wait_for(|now| now.ended || now.losses != heard || ready(now))).await {
+        let other = |now: &Now| now.ended || now.losses != commit.losses || now.sender != commit.by;
+        match timeout_at(commit.until, now.wait_for(|now| other(now) || ready(now))).await {
             Err(_) => Err(GroupError::Unavailable(format!("group `{}` was not stable in time", self.asking.group_id))),
             Ok(Ok(now)) if now.ended => Err(GroupError::Lost("it has left the group".to_string())),
-            Ok(Ok(now)) if now.losses != heard => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
+            Ok(Ok(now)) if now.losses != commit.losses => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
+            Ok(Ok(now)) if now.sender != commit.by => Err(GroupError::Rebalanced),
             Ok(Ok(now)) => Ok(now.clone()),
             Ok(Err(_)) => Err(GroupError::Lost("the member's task has ended".to_string())),
         }
     }
 
-    async fn commit_all(&self, offsets: Vec<(TopicPartition, i64)>) -> Result<(), GroupError> {
-        let until = self.patience();
+    async fn carry_out(&self, commit: Commit) -> Result<(), GroupError> {
         loop {
-            let now = self.wait(until, |now| now.commits.is_some()).await?;
+            let now = self.wait(&commit, |now| now.commits.is_some()).await?;
             let Some(connection) = &now.commits else { continue };
-            let verdict = match self.asking.commit(connection, &now.sender, &offsets).await {
-                Ok(Verdict::Ok) => return Ok(()),
-                Ok(verdict) => verdict,
+            let verdict = match self.asking.commit(connection, &commit.by, &commit.offsets).await {
+                Ok(Committed::As(Verdict::Ok)) => return Ok(()),
+                Ok(Committed::Except(partition, why)) => {
+                    return Err(GroupError::Partition { partition, reason: why.to_string() });
+                }
+                Ok(Committed::As(verdict)) => verdict,
                 Err(error) => {
                     self.say(Some(now.link), actor::failed(&error));
-                    self.wait(until, |later| later.link != now.link).await?;
+                    self.wait(&commit, |later| later.link != now.link).await?;
                     continue;
                 }
             };
-            let refused = Input::CommitRefused { by: now.sender.clone(), verdict: verdict.clone() };
+            let refused = Input::CommitRefused { by: commit.by.clone(), verdict: verdict.clone() };
             match verdict {
                 Verdict::UnknownMember | Verdict::Fenced => {
                     self.say(Some(now.link), refused);
@@ -126,14 +138,14 @@ impl KafkaGroup {
                 }
                 Verdict::Rebalance | Verdict::OtherGeneration => {
                     self.say(Some(now.link), refused);
-                    self.wait(until, |later| later.seq != now.seq).await?;
+                    self.wait(&commit, |later| later.seq != now.seq).await?;
                 }
                 Verdict::Moved(_) => {
                     self.say(Some(now.link), refused);
-                    self.wait(until, |later| later.link != now.link).await?;
+                    self.wait(&commit, |later| later.link != now.link).await?;
                 }
                 Verdict::Refused(why) => return Err(GroupError::Refused(why.to_string())),
-                Verdict::Retry(why) if rt::now() + PAUSE > until => return Err(GroupError::Unavailable(why.to_string())),
+                Verdict::Retry(why) if rt::now() + PAUSE > commit.until => return Err(GroupError::Unavailable(why.to_string())),
                 Verdict::Ok | Verdict::TakeId | Verdict::Retry(_) => sleep(PAUSE).await,
             }
         }
@@ -177,7 +189,9 @@ impl Membership for KafkaGroup {
     }
 
     fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>> {
-        Box::pin(self.commit_all(offsets))
+        let losses = self.shared.heard().losses;
+        let by = self.shared.now.borrow().sender.clone();
+        Box::pin(self.carry_out(Commit { offsets, losses, by, until: self.patience() }))
     }
 
     fn lease(&self) -> &Lease {

@@ -36,7 +36,7 @@ async fn assigned(group: &KafkaGroup) -> (i32, Vec<TaskId>) {
         loop {
             match group.next().await {
                 GroupEvent::Assigned { generation, tasks } => return (generation, tasks),
-                GroupEvent::Waiting { .. } => {}
+                GroupEvent::Away { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -109,7 +109,7 @@ async fn a_zombies_commit_is_refused_and_it_has_no_lease() {
     let client = &heir.client;
     let connection = client.connect(&client.coordinator(&group).await.unwrap()).await.unwrap();
     let verdict = heir.asking.commit(&connection, &as_was, &[(first.clone(), 150)]).await;
-    assert_eq!(verdict, Ok(Verdict::UnknownMember));
+    assert_eq!(verdict, Ok(Committed::As(Verdict::UnknownMember)));
 
     drop(frozen);
     let commit = in_time(zombie.group.commit(vec![(first.clone(), 150)])).await;
@@ -145,7 +145,7 @@ async fn work(member: usize, group: Arc<KafkaGroup>, hands: watch::Sender<Hands>
         let tasks: BTreeSet<TaskId> = match group.next().await {
             GroupEvent::Assigned { tasks, .. } => tasks.into_iter().collect(),
             GroupEvent::Left => return hands.send_modify(|hands| hands.owners.retain(|_, owner| *owner != member)),
-            GroupEvent::Waiting { .. } => continue,
+            GroupEvent::Away { .. } => continue,
             other => panic!("{other:?}"),
         };
         hands.send_modify(|hands| {
@@ -243,7 +243,7 @@ async fn a_member_outlives_its_broker() {
     group.commit(vec![(partition.clone(), 7)]).await.unwrap();
 
     broker.kill().unwrap();
-    assert!(matches!(in_time(group.next()).await, GroupEvent::Waiting { .. }));
+    assert!(matches!(in_time(group.next()).await, GroupEvent::Away { .. }));
     while !matches!(in_time(group.next()).await, GroupEvent::Lost { .. }) {}
     assert!(!group.lease().holds(rt::uptime_millis()));
 

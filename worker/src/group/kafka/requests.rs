@@ -23,6 +23,15 @@ const PROTOCOL_TYPE: &str = "consumer";
 /// All members must name it; members of other assignors are refused.
 const PROTOCOL_NAME: &str = "faust";
 
+/// What came of an offset commit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// The same for all partitions, but those that are refused for reasons of their own.
+    As(Verdict),
+    /// Done, but not for this partition, and maybe more like it.
+    Except(TopicPartition, &'static str),
+}
+
 /// What stays the same in all requests of a member.
 pub(super) struct Asking {
     pub group_id: String,
@@ -103,7 +112,7 @@ impl Asking {
         Ok(Input::LeaveAnswered)
     }
 
-    pub async fn commit(&self, over: &Connection, by: &Sender, offsets: &[(TopicPartition, i64)]) -> Result<Verdict, Error> {
+    pub async fn commit(&self, over: &Connection, by: &Sender, offsets: &[(TopicPartition, i64)]) -> Result<Committed, Error> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
         for (of, offset) in offsets {
             let partition =
@@ -119,8 +128,17 @@ impl Asking {
             .with_member_id(text(by.member.as_str()))
             .with_topics(topics.into_iter().map(topic).collect());
         let answer = over.call_with_timeout(request, self.session_timeout).await?;
-        let codes = answer.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
-        Ok(codes.map(Verdict::of).find(|verdict| *verdict != Verdict::Ok).unwrap_or(Verdict::Ok))
+        let mut refused = None;
+        for topic in &answer.topics {
+            for partition in &topic.partitions {
+                match (Verdict::of_partition(partition.error_code), Verdict::of(partition.error_code)) {
+                    (Some(why), _) => refused = Some((TopicPartition::new(&**topic.name, partition.partition_index as u32), why)),
+                    (None, Verdict::Ok) => {}
+                    (None, verdict) => return Ok(Committed::As(verdict)),
+                }
+            }
+        }
+        Ok(refused.map_or(Committed::As(Verdict::Ok), |(partition, why)| Committed::Except(partition, why)))
     }
 
     fn group(&self) -> GroupId {

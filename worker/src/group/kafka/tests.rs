@@ -56,16 +56,38 @@ async fn a_commit_and_a_heartbeat_that_cross_the_answer_to_the_join_lose_nothing
     join.joined(2);
     coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
 
-    for _ in &waiting {
-        let asked = coordinator.asked(ApiKey::OffsetCommit).await;
-        assert_eq!(asked.generation, 2, "it is sent again in the next generation");
-        asked.committed(0);
-    }
     for commit in waiting {
-        assert_eq!(commit.await.unwrap(), Ok(()));
+        assert_eq!(commit.await.unwrap(), Err(GroupError::Rebalanced), "whose partition it is now is the worker's to say");
     }
+    let again = commit(&group);
+    let asked = coordinator.asked(ApiKey::OffsetCommit).await;
+    assert_eq!(asked.generation, 2);
+    asked.committed(0);
+    assert_eq!(again.await.unwrap(), Ok(()));
     assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 2, .. }));
     assert!(group.lease().holds(rt::uptime_millis()));
+}
+
+/// What the worker has heard when the answer comes says nothing about what it committed for.
+#[tokio::test]
+async fn a_commit_that_was_begun_under_a_lost_membership_is_lost_also_after_the_next_assignment() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 1, .. }));
+    coordinator.asked(ApiKey::Heartbeat).await.heartbeat(27);
+    let join = coordinator.asked(ApiKey::JoinGroup).await;
+    let begun = commit(&group);
+    let asked = coordinator.asked(ApiKey::OffsetCommit).await;
+
+    join.join_refused(25);
+    assert!(matches!(group.next().await, GroupEvent::Lost { .. }));
+    coordinator.asked(ApiKey::JoinGroup).await.joined(5);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 5, .. }));
+    asked.committed(22);
+    assert!(matches!(begun.await.unwrap(), Err(GroupError::Lost(_))));
 }
 
 #[tokio::test]
@@ -87,4 +109,23 @@ async fn a_commit_of_an_unknown_member_is_lost_and_ends_the_lease() {
     let good = commit(&group);
     coordinator.asked(ApiKey::OffsetCommit).await.committed(0);
     assert_eq!(good.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_partition_that_is_refused_alone_is_named_and_holds_nothing_up() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&everything());
+    assert!(matches!(group.next().await, GroupEvent::Assigned { generation: 1, .. }));
+    for code in [3, 29] {
+        let refused = commit(&group);
+        coordinator.asked(ApiKey::OffsetCommit).await.committed_each(&[0, code, 0]);
+        let error = refused.await.unwrap().unwrap_err();
+        assert!(matches!(error, GroupError::Partition { partition, .. } if partition == TopicPartition::new("views", 1)));
+    }
+    // What is said of the member comes first.
+    let lost = commit(&group);
+    coordinator.asked(ApiKey::OffsetCommit).await.committed_each(&[3, 25]);
+    assert!(matches!(lost.await.unwrap(), Err(GroupError::Lost(_))));
 }

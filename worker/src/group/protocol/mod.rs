@@ -180,7 +180,7 @@ impl Protocol {
             member: self.me.member.clone(),
             generation: self.me.generation,
             leader: self.leader,
-            joined: self.step == Step::Stable,
+            joined: self.held.is_some(),
             rebalances: self.rebalances,
         }
     }
@@ -264,7 +264,7 @@ impl Protocol {
         let reason = format!("waiting for the coordinator of group `{}`: {reason}", self.identity.group_id);
         if self.unreachable.as_ref() != Some(&reason) {
             self.unreachable = Some(reason.clone());
-            self.emit(GroupEvent::Waiting { reason });
+            self.emit(GroupEvent::Away { reason });
         }
     }
 

@@ -120,7 +120,7 @@ impl Talk {
                 assert!(!self.leased || self.assigned.is_none());
                 self.ended = true;
             }
-            GroupEvent::Waiting { .. } => {}
+            GroupEvent::Waiting { .. } | GroupEvent::Away { .. } => {}
         }
         self.seq = seq;
         self.events.push(event);
@@ -276,6 +276,7 @@ fn heartbeats_keep_the_session_while_the_join_is_held_back() {
         talk.wait(1_000);
         talk.beaten(27);
         assert!(talk.now - talk.member.renewed <= 1 && talk.join.is_some());
+        assert!(talk.member.view().joined, "what it has it goes on with");
     }
     assert!(talk.events.is_empty());
 }
@@ -314,7 +315,7 @@ fn a_broken_connection_costs_the_membership_only_when_the_session_is_over() {
     assert!(talk.heartbeat.is_some(), "it goes on where it was");
     talk.beaten(0);
     let told: Vec<_> = talk.events.drain(..).collect();
-    assert!(matches!(&told[..], [GroupEvent::Waiting { .. }, GroupEvent::Assigned { generation: 1, .. }]), "{told:?}");
+    assert!(matches!(&told[..], [GroupEvent::Away { .. }, GroupEvent::Assigned { generation: 1, .. }]), "{told:?}");
 
     talk.disconnected();
     talk.wait(SESSION - 2);

@@ -45,7 +45,6 @@ impl Verdict {
                  `group.max.session.timeout.ms`",
             ),
             28 => Self::Refused("the offset commit is too large; raise the brokers' `offset.metadata.max.bytes`"),
-            29 => Self::Refused("it may not read one of its topics; grant READ on them"),
             30 => Self::Refused("it may not use the group; grant READ on it"),
             31 => Self::Refused("it may not use this cluster; grant it access"),
             35 => Self::Refused("the brokers are too old for this request; use Kafka 2.5 or later"),
@@ -55,6 +54,15 @@ impl Verdict {
             58 => Self::Refused("its credentials are not accepted; check user and password"),
             81 => Self::Refused("the group is full; raise the brokers' `group.max.size`"),
             _ => Self::Retry("the coordinator failed on the request"),
+        }
+    }
+
+    /// Why an offset commit fails for one partition and no other, if that is what the code says: it is nothing about the member.
+    pub fn of_partition(code: i16) -> Option<&'static str> {
+        match code {
+            3 => Some("Kafka doesn't know it; was the topic deleted?"),
+            29 => Some("this worker may not read the topic; grant READ on it"),
+            _ => None,
         }
     }
 }

@@ -87,9 +87,16 @@ impl Membership for ToldGroup {
     }
 
     fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>> {
-        let refusal = self.refusal.lock().unwrap().clone();
-        if refusal.is_none() {
-            self.offsets.lock().unwrap().extend(offsets);
+        let mut refusal = self.refusal.lock().unwrap().clone();
+        let mut committed = self.offsets.lock().unwrap();
+        match &refusal {
+            None => committed.extend(offsets),
+            Some(GroupError::Partition { partition, .. }) => {
+                let (refused, others): (Vec<_>, Vec<_>) = offsets.into_iter().partition(|(of, _)| of == partition);
+                committed.extend(others);
+                refusal = refusal.filter(|_| !refused.is_empty());
+            }
+            Some(_) => {}
         }
         Box::pin(std::future::ready(refusal.map_or(Ok(()), Err)))
     }
@@ -372,11 +379,34 @@ fn what_could_not_be_committed_for_a_lost_membership_is_in_no_store() {
 }
 
 #[test]
+fn a_partition_whose_offset_is_refused_holds_up_its_own_task_only() {
+    on_one_thread(async {
+        let (Counting { app, input, .. }, _) = waiting_at_0("one refused", 2);
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0, 1]);
+        let world = World::start(app, settings()).await;
+        let partition = TopicPartition::new("in", 0);
+        group.refuse(Some(GroupError::Partition { partition, reason: "it is not there".into() }));
+        for partition in [0, 1] {
+            input.send(&key_in(partition, 2), &1).await.unwrap();
+        }
+        world.until_committed("in", 1, 1).await;
+        until("its task starts over", || world.task(0).starts_over.get() > 0).await;
+        let why = world.running().readiness().unwrap_err();
+        assert!(why.contains("the offset of in[0] can't be committed: it is not there"), "{why}");
+        assert_eq!((world.committed("in", 0).await, world.task(1).epochs.get()), (Some(0), 1));
+        group.refuse(None);
+        world.until_committed("in", 0, 1).await;
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn a_group_that_cannot_be_joined_ends_the_worker() {
     on_one_thread(async {
         let Counting { app, .. } = counting("refused", 1).with_agent();
         let group = ToldGroup::of(app.id());
-        group.say(GroupEvent::Waiting { reason: "the coordinator is loading".into() });
+        group.say(GroupEvent::Away { reason: "the coordinator is loading".into() });
         let world = World::begin(app, settings()).await;
         until("it waits", || {
             world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.contains("loading")))
