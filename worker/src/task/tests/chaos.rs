@@ -103,7 +103,11 @@ impl Chaos {
             }
             Step::Lose => {
                 self.group.lose();
-                let gone = || self.world.running().status.tasks().iter().all(|task| task.stage() == Stage::Absent);
+                let gone = || {
+                    // A task is not given up while rows of it are on their way.
+                    self.world.log.report_held();
+                    self.world.running().status.tasks().iter().all(|task| task.stage() == Stage::Absent)
+                };
                 until("all tasks have ended", gone).await;
                 let written = self.written();
                 self.run(3).await;

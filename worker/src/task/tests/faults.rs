@@ -118,25 +118,27 @@ fn a_full_buffer_is_waited_for_by_sends_and_by_flushes() {
 #[test]
 fn a_stop_whose_last_commit_does_not_get_through_says_so_and_loses_nothing() {
     on_one_thread(async {
-        let settings = || settings().revoke_timeout(millis(50));
-        for fate in [Fate::Hold, Fate::Full, Fate::Fail("not today")] {
-            let id = format!("last commit {fate:?}").replace(['"', '('], " ").replace(')', "").trim().to_string();
+        let failed = "stopped, but the last work could not be committed; it is read again";
+        let late = "not drained within `shutdown-timeout`; what was in hand is read again";
+        for (name, fate, sentence, landed) in
+            [("failed", Fate::Fail("not today"), failed, 0), ("held", Fate::Hold, late, 1), ("full", Fate::Full, late, 0)]
+        {
+            let id = format!("last-commit-{name}");
             let changelog: &'static str = String::leak(format!("{id}-counts-changelog"));
             let Counting { app, input, counts: _ } = counting(&id, 1).with_agent();
-            let world = World::start(app, settings().commit_interval(hours(1))).await;
+            let world = World::start(app, settings().commit_interval(hours(1)).shutdown_timeout(millis(50))).await;
             input.send("a", &1).await.unwrap();
             until("it is counted", || world.input("in", 0).records.get() == 1).await;
             fate_of(&world, changelog, fate);
             world.handle.stop();
-            assert_eq!(world.failure().await, "stopped, but the last work could not be committed; it is read again", "{fate:?}");
+            assert_eq!(world.failure().await, sentence, "{name}");
             fate_of(&world, "", Fate::Deliver);
+            world.log.report_held();
 
             let again = counting(&id, 1).with_agent();
             let world = World::start(again.app, settings()).await;
             world.until_committed("in", 0, 1).await;
-            let counted = again.counts.query("a").await.unwrap().unwrap();
-            let landed = u64::from(matches!(fate, Fate::Hold));
-            assert_eq!(counted, 1 + landed, "at least once: {fate:?}");
+            assert_eq!(again.counts.query("a").await, Ok(Some(1 + landed)), "{name}: at least once");
             world.stop().await.unwrap();
         }
     });
@@ -197,8 +199,8 @@ fn an_input_that_was_made_anew_is_a_matter_for_people() {
         until("it waits", || world.running().readiness().is_err_and(|why| why.contains("log's end"))).await;
         assert_eq!(
             world.running().readiness().unwrap_err(),
-            "task 0_0: in[0]: the committed offset 1 lies behind the log's end 0: the topic was made anew or truncated; set the group's \
-             offset with Kafka's tools"
+            "task 0_0: in[0]: the committed offset 1 lies behind the log's end 0: the topic was made anew or truncated; stop all \
+             workers and set the group's offset with Kafka's tools"
         );
         assert!(world.task(0).starts_over.get() >= 1);
         world.stop().await.unwrap();
