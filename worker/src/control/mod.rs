@@ -271,7 +271,8 @@ impl Joined {
         status.stop();
         // What did not drain when it was revoked has been said then.
         undrained.store(false, Ordering::Relaxed);
-        let deadline = rt::now() + settings.shutdown_timeout;
+        // A moment more than the tasks have, so that they can say themselves what they could not finish.
+        let deadline = rt::now() + settings.shutdown_timeout + GRACE;
         if tokio::time::timeout_at(deadline, tasks.drain()).await.is_err() {
             result = result.and(Err(failed("not drained within `shutdown-timeout`; what was in hand is read again")));
         }
