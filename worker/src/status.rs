@@ -87,6 +87,18 @@ impl Notice {
         said.now = Some(sentence);
     }
 
+    /// Without a word in the log.
+    fn put(&self, sentence: String) {
+        self.0.lock().unwrap().now = Some(sentence);
+    }
+
+    /// Says again what still lasts.
+    fn remind(&self, who: &dyn std::fmt::Display) {
+        if let Some(sentence) = self.get() {
+            self.say(who, sentence);
+        }
+    }
+
     fn clear(&self) {
         self.0.lock().unwrap().now = None;
     }
@@ -132,9 +144,18 @@ impl Status {
         self.waiting.say(&self.app, sentence);
     }
 
+    /// Says again, every 30 s, what is still waited for.
+    pub fn remind(&self) {
+        self.waiting.remind(&self.app);
+        for task in self.tasks() {
+            task.problem.remind(&format_args!("task {}", task.id));
+        }
+    }
+
     /// The worker drains and ends.
     pub fn stop(&self) {
-        self.waiting.say(&self.app, "stopping: what is in hand is finished and committed".into());
+        tracing::info!("{}: stopping", self.app);
+        self.waiting.put("stopping: what is in hand is finished and committed".into());
     }
 
     pub fn go_on(&self) {

@@ -1,4 +1,4 @@
-//! Keeps the log ends of the inputs known, for the lag.
+//! Keeps the log ends of the inputs known, for the lag, and what is waited for in mind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ const EVERY: Duration = Duration::from_secs(2);
 pub(super) async fn watch(log: Arc<dyn Log>, status: Arc<Status>) {
     loop {
         tokio::time::sleep(EVERY).await;
+        status.remind();
         let inputs: Vec<_> =
             status.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).flat_map(|task| task.inputs.clone()).collect();
         if inputs.is_empty() {

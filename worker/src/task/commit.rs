@@ -15,8 +15,9 @@ use crate::log::{Deliveries, ProduceError, Row};
 use crate::rt::{self, Instant};
 use crate::state::{Applied, Position};
 
-/// Rows encoded before others on the shard get a turn.
-const SLICE: usize = 500;
+/// Rows encoded before others on the shard get a turn: less than a millisecond's work. Smaller slices make commits of many rows take
+/// longer than their interval, because every turn of the others is a few milliseconds.
+const SLICE: usize = 2_000;
 
 /// How long a commit waits for tasks to come to an event boundary. One that comes later is in the next commit.
 const BOUNDARY: Duration = Duration::from_millis(20);
