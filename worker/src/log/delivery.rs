@@ -56,7 +56,6 @@ impl Deliveries {
     }
 
     /// Records queued and not yet reported.
-    #[cfg(test)]
     pub fn outstanding(&self) -> u64 {
         self.0.lock().unwrap().outstanding
     }

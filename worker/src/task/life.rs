@@ -182,6 +182,7 @@ async fn run(
     // First the epoch, then the agents' futures: what they still do when they are dropped counts for nothing.
     task.end();
     in_flight.append(&mut task.in_flight.borrow_mut());
+    in_flight.retain(|delivery| delivery.outstanding() > 0);
     drop(agents);
     shard.set_running(id, None);
     end

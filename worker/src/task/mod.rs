@@ -154,6 +154,9 @@ impl Task {
         if self.meter.missed_commits.get() > 0 {
             self.meter.missed_commits.set(0);
             self.meter.go_on();
+        }
+        // Those that waited for the last of the task's agents to get here.
+        if self.feeds.len() > 1 {
             self.wake();
         }
     }

@@ -103,8 +103,8 @@ impl Chaos {
             }
             Step::Lose => {
                 self.group.lose();
-                // A task ends when its rows have landed or were given up, which a client does in time.
                 let gone = || {
+                    // A task is not given up while rows of it are on their way.
                     self.world.log.report_held();
                     self.world.running().status.tasks().iter().all(|task| task.stage() == Stage::Absent)
                 };

@@ -118,28 +118,28 @@ fn a_full_buffer_is_waited_for_by_sends_and_by_flushes() {
 #[test]
 fn a_stop_whose_last_commit_does_not_get_through_says_so_and_loses_nothing() {
     on_one_thread(async {
-        let settings = || settings().shutdown_timeout(millis(50));
+        let failed = "stopped, but the last work could not be committed; it is read again";
         let late = "not drained within `shutdown-timeout`; what was in hand is read again";
-        let lost = "stopped, but the last work could not be committed; it is read again";
         // Rows that may still land are waited for; rows that were not taken or were given up are not.
-        for (fate, sentence) in [(Fate::Hold, late), (Fate::Full, lost), (Fate::Fail("not today"), lost)] {
-            let id = format!("last commit {fate:?}").replace(['"', '('], " ").replace(')', "").trim().to_string();
+        for (name, fate, sentence, landed) in
+            [("failed", Fate::Fail("not today"), failed, 0), ("held", Fate::Hold, late, 1), ("full", Fate::Full, failed, 0)]
+        {
+            let id = format!("last-commit-{name}");
             let changelog: &'static str = String::leak(format!("{id}-counts-changelog"));
             let Counting { app, input, counts: _ } = counting(&id, 1).with_agent();
-            let world = World::start(app, settings().commit_interval(hours(1))).await;
+            let world = World::start(app, settings().commit_interval(hours(1)).shutdown_timeout(millis(50))).await;
             input.send("a", &1).await.unwrap();
             until("it is counted", || world.input("in", 0).records.get() == 1).await;
             fate_of(&world, changelog, fate);
             world.handle.stop();
-            assert_eq!(world.failure().await, sentence, "{fate:?}");
+            assert_eq!(world.failure().await, sentence, "{name}");
             fate_of(&world, "", Fate::Deliver);
+            world.log.report_held();
 
             let again = counting(&id, 1).with_agent();
             let world = World::start(again.app, settings()).await;
             world.until_committed("in", 0, 1).await;
-            let counted = again.counts.query("a").await.unwrap().unwrap();
-            let landed = u64::from(matches!(fate, Fate::Hold));
-            assert_eq!(counted, 1 + landed, "at least once: {fate:?}");
+            assert_eq!(again.counts.query("a").await, Ok(Some(1 + landed)), "{name}: at least once");
             world.stop().await.unwrap();
         }
     });
