@@ -147,8 +147,6 @@ pub enum QueryError {
 #[non_exhaustive]
 pub enum TopologyError {
     DuplicateName(String),
-    NotCoPartitioned(String),
-    SecondWriter(String),
     SecondReader(String),
     IllegalName(String),
     NoAgents(String),
@@ -231,12 +229,7 @@ impl fmt::Display for QueryError {
 impl fmt::Display for TopologyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DuplicateName(why)
-            | Self::NotCoPartitioned(why)
-            | Self::SecondWriter(why)
-            | Self::SecondReader(why)
-            | Self::IllegalName(why)
-            | Self::NoAgents(why) => f.write_str(why),
+            Self::DuplicateName(why) | Self::SecondReader(why) | Self::IllegalName(why) | Self::NoAgents(why) => f.write_str(why),
         }
     }
 }

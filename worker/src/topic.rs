@@ -152,13 +152,25 @@ impl PendingSend {
             };
             if let Some(delivery) = way {
                 let partition = *self.partition.get_or_insert_with(|| self.topic.place(key));
+                let partitions = self.topic.partitions.load(Ordering::Relaxed);
+                if partition >= partitions {
+                    let reason = format!("partition {partition} doesn't exist, it has {partitions}");
+                    return Poll::Ready(Err(SendError::Broker { topic, reason }));
+                }
                 let timestamp = self.timestamp.map(|timestamp| timestamp.0);
                 let record = Outgoing { topic, partition, key, value, headers: &self.headers, timestamp };
                 match running.producer.send(record, &delivery) {
                     Ok(()) => return Poll::Ready(Ok(partition)),
                     Err(ProduceError::Full) => {}
                     Err(ProduceError::TooLarge { bytes }) => return Poll::Ready(Err(SendError::TooLarge { topic, bytes })),
-                    Err(ProduceError::Failed(reason)) => return Poll::Ready(Err(SendError::Broker { topic, reason })),
+                    Err(ProduceError::Failed(reason)) => match task::current() {
+                        // Not the agent's fault: the task reads again until the topic is back, and says so.
+                        task::Current::Task(task) => {
+                            task.start_over(format!("a record for topic `{topic}` was not taken: {reason}"));
+                            return Poll::Pending;
+                        }
+                        _ => return Poll::Ready(Err(SendError::Broker { topic, reason })),
+                    },
                 }
             }
             self.wait = Some(Box::pin(tokio::time::sleep(AGAIN)));

@@ -232,6 +232,11 @@ impl Task {
         self.alive() && self.membership.lease().holds(rt::uptime_millis())
     }
 
+    /// Ends the epoch: what Kafka does not take now is tried again from the committed offset.
+    pub fn start_over(&self, why: String) {
+        self.judge(Verdict::StartOver(why));
+    }
+
     /// Where the delivery of a send of this task is reported.
     pub fn sent(&self) -> Arc<Deliveries> {
         self.sent.borrow().clone()

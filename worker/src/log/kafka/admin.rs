@@ -67,8 +67,8 @@ fn refused(topic: &str, error: ResponseError) -> Error {
 
 fn meaning(error: Error) -> LogError {
     use ResponseError::*;
-    const WRONG: [ResponseError; 5] =
-        [InvalidConfig, PolicyViolation, InvalidPartitions, InvalidReplicationFactor, InvalidTopicException];
+    // A replication factor is the brokers' own default, and too many replicas may only be too few brokers as yet: that is waited for.
+    const WRONG: [ResponseError; 4] = [InvalidConfig, PolicyViolation, InvalidPartitions, InvalidTopicException];
     match error {
         Error::Unreachable { address, reason } => LogError::Unavailable(format!("{address}: {reason}")),
         error if error.is_refusal() || matches!(error, Error::Unsupported { .. }) => LogError::Refused(error.to_string()),
