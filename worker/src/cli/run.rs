@@ -18,7 +18,7 @@ pub(crate) fn main(app: &'static AppNode) -> Result<()> {
     logging::start(&settings.log_level);
     match rt::block_on(worker(app, settings)) {
         Ok(()) => Ok(()),
-        Err(refusal) => exit(refusal.say()),
+        Err(refusal) => rt::end_process(refusal.say()),
     }
 }
 
@@ -34,7 +34,7 @@ async fn worker(app: &'static AppNode, settings: Resolved) -> std::result::Resul
             end = worker.ended() => return end,
             stop = signals.next() => match stop {
                 Stop::Gracefully => worker.stop(),
-                Stop::Now { code } => exit(code),
+                Stop::Now { code } => rt::end_process(code),
             },
         }
     }
