@@ -3,7 +3,7 @@
 //! The client lives as long as anybody holds it. The thread holds it too, sees that it is the last one and destroys it, which
 //! blocks for a while: so nobody else ever waits for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{c_char, c_int};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,8 @@ pub(super) struct Client {
     troubled: AtomicBool,
     trouble: Mutex<Option<LogError>>,
     sleepers: Mutex<BTreeMap<usize, Wake>>,
+    /// What is being read: a second reader would take from the first one's queue.
+    reading: Mutex<BTreeSet<TopicPartition>>,
 }
 
 impl Client {
@@ -72,11 +74,20 @@ impl Client {
             unsafe { ffi::rd_kafka_poll_set_consumer(native.native_ptr()) };
         }
         let (troubled, trouble, sleepers) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
-        Ok(Self { name, kind, native, troubled, trouble, sleepers })
+        Ok(Self { name, kind, native, troubled, trouble, sleepers, reading: Mutex::default() })
     }
 
     pub fn ptr(&self) -> *mut ffi::rd_kafka_t {
         self.native.native_ptr()
+    }
+
+    /// Whether the partition had no reader; it has one now, until `release`.
+    pub fn claim(&self, partition: &TopicPartition) -> bool {
+        self.reading.lock().unwrap().insert(partition.clone())
+    }
+
+    pub fn release(&self, partition: &TopicPartition) {
+        self.reading.lock().unwrap().remove(partition);
     }
 
     /// Why nothing comes at the moment, if the client knows.

@@ -39,6 +39,13 @@ impl KafkaFetch {
         if start < 0 {
             return Err(LogError::OutOfRange { partition: partition.clone(), offset: start });
         }
+        if !client.claim(partition) {
+            return Err(LogError::Unavailable(format!("{partition} is being read already")));
+        }
+        Self::assign(client, partition, start).inspect_err(|_| client.release(partition))
+    }
+
+    fn assign(client: &Arc<Client>, partition: &TopicPartition, start: i64) -> Result<Self, LogError> {
         let queue = split(client, partition).ok_or_else(|| LogError::UnknownTopic(partition.to_string()))?;
         discard(&queue);
         let list = list(partition, Offset::Offset(start));
@@ -156,6 +163,7 @@ impl Drop for KafkaFetch {
         }
         // They are outdated now and would pin their fetch responses until somebody reads the partition again.
         discard(&self.queue);
+        self.client.release(&self.partition);
     }
 }
 
