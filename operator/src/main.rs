@@ -1,2 +1,6 @@
-//! The operator.
+//! The operator: runs FaustApps.
+
+mod app;
+mod model;
+
 fn main() {}
