@@ -18,7 +18,12 @@ fn the_charts_render_what_was_reviewed() {
             fs::write(&golden, &rendered).unwrap();
         }
         let wanted = fs::read_to_string(&golden).unwrap_or_default();
-        assert!(wanted == rendered, "{} differs from what Helm renders now: {}", golden.display(), first_difference(&wanted, &rendered));
+        assert!(
+            wanted == rendered,
+            "{} differs from what Helm renders now: {}",
+            golden.display(),
+            first_difference(&wanted, &rendered)
+        );
     }
 }
 
@@ -31,7 +36,21 @@ fn the_definition_in_the_chart_is_the_one_of_the_types_and_outlives_the_release(
     let alone = render(CRDS, &[]);
     assert_eq!(serde_yaml::from_str::<Value>(&alone).unwrap(), wanted);
     let brought_along = render(OPERATOR, &["--values", "goldens/defaults.values.yaml", "--set", "crds.enabled=true"]);
-    assert!(brought_along.contains(alone.split_once("apiVersion").unwrap().1.trim_end()), "crds.enabled renders the same definition");
+    assert!(
+        brought_along.contains(alone.split_once("apiVersion").unwrap().1.trim_end()),
+        "crds.enabled renders the same definition"
+    );
+}
+
+#[test]
+fn the_charts_have_the_version_of_the_operator_that_they_install() {
+    for chart in [OPERATOR, CRDS] {
+        let chart: Value = serde_yaml::from_str(&fs::read_to_string(charts().join(chart).join("Chart.yaml")).unwrap()).unwrap();
+        let brought_along = chart.get("dependencies").map(|dependencies| &dependencies[0]["version"]);
+        for version in [&chart["version"], &chart["appVersion"]].into_iter().chain(brought_along) {
+            assert_eq!(version, env!("CARGO_PKG_VERSION"), "{}", chart["name"].as_str().unwrap());
+        }
+    }
 }
 
 #[test]
@@ -78,7 +97,8 @@ fn leaves(path: &str, value: &Value, rows: &mut Vec<String>) {
                 leaves(&if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }, value, rows);
             }
         }
-        _ => rows.push(format!("| `{path}` | `{}` |", serde_json::to_string(value).unwrap().trim_matches('"'))),
+        Value::String(text) if !text.is_empty() => rows.push(format!("| `{path}` | `{text}` |")),
+        _ => rows.push(format!("| `{path}` | `{}` |", serde_json::to_string(value).unwrap())),
     }
 }
 
