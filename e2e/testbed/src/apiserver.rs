@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::audit::{self, Request};
 use crate::folder::Folder;
 use crate::port::Port;
-use crate::{install, process, wait};
+use crate::{kubectl, process, wait};
 
 const AUDIT_POLICY: &str = include_str!("../cluster/config/audit-policy.yaml");
 /// Far beyond what a start takes on a busy machine: only a server that will never come reaches it.
@@ -36,7 +36,7 @@ pub struct ApiServer {
 impl ApiServer {
     /// Returns when it is ready.
     pub fn start() -> io::Result<ApiServer> {
-        let programs = programs()?;
+        let programs = kubectl::programs()?;
         let folder = Folder::new()?;
         let (port, etcd_port, peer_port) = (Port::any()?, Port::any()?, Port::any()?);
         let server = ApiServer {
@@ -112,18 +112,7 @@ impl ApiServer {
 
     /// The same with something to read: `kubectl_with_input(["apply", "-f", "-"], manifest)`.
     pub fn kubectl_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> io::Result<Output> {
-        let mut command = Command::new(programs()?.join("kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig()).arg("--cache-dir").arg(self.folder().join("kubectl"));
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        // One that reads nothing may be gone already; its exit code tells.
-        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-        let output = child.wait_with_output()?;
-        if output.status.success() {
-            return Ok(output);
-        }
-        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-        Err(io::Error::other(format!("kubectl ended with {}: {}", output.status, said.trim())))
+        kubectl::run("kubectl", &self.kubeconfig(), arguments, input)
     }
 
     fn launch(&self, programs: &Path) -> io::Result<()> {
@@ -212,19 +201,4 @@ impl Drop for ApiServer {
             eprintln!("the API server's logs: {}", folder.display());
         }
     }
-}
-
-/// The folder of Kubernetes' programs, which the cluster's script builds.
-fn programs() -> io::Result<PathBuf> {
-    let programs = install::cache()?.join("cluster/bin");
-    if programs.join("kube-apiserver").exists() {
-        return Ok(programs);
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        format!(
-            "there is no kube-apiserver in {}: `make setup-apiserver` builds it (Go, about ten minutes, once), and so does `make test`",
-            programs.display()
-        ),
-    ))
 }

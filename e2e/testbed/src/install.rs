@@ -32,6 +32,18 @@ pub fn kafka() -> io::Result<&'static Installed> {
     Ok(INSTALLED.get_or_init(|| installed))
 }
 
+/// Where it lies, as shell variables: the cluster runs the same Kafka.
+pub fn paths() -> io::Result<String> {
+    let kafka = kafka()?;
+    let paths = [
+        ("java", &kafka.java),
+        ("classes", &kafka.lib().join("*")),
+        ("archive", &kafka.archive()),
+        ("formatted", &kafka.formatted()),
+    ];
+    Ok(paths.map(|(name, path)| format!("{name}='{}'\n", path.display())).concat())
+}
+
 impl Installed {
     /// `java` with Kafka's classes; the class to run comes next.
     pub fn java(&self, options: &[&str]) -> Command {
