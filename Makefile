@@ -4,16 +4,16 @@
   setup-apiserver test test-unit test-kafka test-apiserver test-e2e bench env
 
 help:
-	@echo 'make demo          count page views in this terminal: no broker, no C++ build'
-	@echo 'make kafka         start a Kafka broker to try things on (kafka-status, kafka-down)'
-	@echo 'make cluster       start a one-node Kubernetes with its own Kafka (cluster-status, cluster-down); needs root'
-	@echo 'make images        build the worker, the example and the operator as images, into the cluster'
-	@echo 'make test          everything but the cluster: test-unit, test-kafka, test-apiserver'
-	@echo 'make test-unit     formatting, lints, unit, property and doc tests'
-	@echo 'make test-kafka    the tests on a real broker, which it starts and stops itself'
-	@echo 'make test-apiserver  the tests on a real Kubernetes API server, each test program with its own'
-	@echo 'make test-e2e      the tests on the cluster, which it starts and stops itself; needs root'
-	@echo 'make bench         the worker beside a hand-written loop, in one run'
+	@echo 'make demo             count page views in this terminal: no broker, no C++ build'
+	@echo 'make kafka            start a Kafka broker to try things on (kafka-status, kafka-down)'
+	@echo 'make cluster          start a one-node Kubernetes with its own Kafka (cluster-status, cluster-down); needs root'
+	@echo 'make images           build the worker, the example and the operator as images, into the cluster'
+	@echo 'make test             everything but the cluster: test-unit, test-kafka, test-apiserver'
+	@echo 'make test-unit        formatting, lints, unit, property and doc tests'
+	@echo 'make test-kafka       the tests on a real broker, which it starts and stops itself'
+	@echo 'make test-apiserver   the tests on a real Kubernetes API server, each test program with its own'
+	@echo 'make test-e2e         the tests on the cluster, which it starts and stops itself; needs root'
+	@echo 'make bench            the worker beside a hand-written loop, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
 
 demo:

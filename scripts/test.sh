@@ -91,15 +91,16 @@ e2e() {
 # Go builds beside cargo from the start: both are slow when cold, and nothing when warm.
 builds=
 start_builds() { # PART…
-  "$cluster" build "$@" >"$logs/cluster-build.log" 2>&1 &
-  builds=$!
+  setsid "$cluster" build "$@" >"$logs/cluster-build.log" 2>&1 &
+  builds=$! # and the id of its group
 }
 wait_for_builds() {
   [ -n "$builds" ] || return 0
-  wait "$builds" || {
-    tail -20 "$logs/cluster-build.log"
-    return 1
-  }
+  local status=0
+  wait "$builds" || status=$?
+  builds=
+  [ $status = 0 ] || tail -20 "$logs/cluster-build.log"
+  return $status
 }
 
 start_kafka() {
@@ -134,7 +135,7 @@ stop_cluster() {
 
 # However the run ends, nothing of it goes on.
 stop() {
-  [ -z "$builds" ] || kill "$builds" 2>/dev/null
+  [ -z "$builds" ] || kill -- -"$builds" 2>/dev/null
   stop_cluster
   stop_kafka
 }
