@@ -1,6 +1,8 @@
 //! The operator: runs FaustApps.
 
 mod app;
+mod kafka;
 mod model;
+mod topics;
 
 fn main() {}
