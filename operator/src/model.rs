@@ -304,6 +304,7 @@ pub enum Reason {
     TopicConfigured,
     TopicCreated,
     TopicMissing,
+    TopicReplaced,
     TopicsPending,
     TopologyMismatch,
     Unschedulable,
