@@ -2,5 +2,8 @@
 
 mod app;
 mod model;
+mod pods;
+mod status;
+mod workers;
 
 fn main() {}
