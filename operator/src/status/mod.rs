@@ -5,7 +5,7 @@ mod conditions;
 #[cfg(test)]
 mod tests;
 
-use faust_crds::{FaustAppStatus, Restore, Summary, TopicStatus, WorkerFacts};
+use faust_crds::{FaustAppStatus, Summary, TopicStatus, WorkerFacts};
 use jiff::Timestamp;
 use serde_json::Value;
 

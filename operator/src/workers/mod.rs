@@ -224,11 +224,17 @@ impl Draft {
                 revision.progressed_at = Some(Time(view.now));
             }
         }
-        let settled = set.observed && self.template.as_deref() == Some(&set.template);
+        let settled = set.observed && self.template.as_deref() == Some(&set.template) && self.replicas == Some(set.replicas);
         if settled && may_roll && !scaling_in {
             self.replace_next(view, set);
         }
-        if settled && self.operation.as_ref().is_none_or(|operation| operation.kind == OperationKind::ScaleIn) {
+        // A roll that gets nowhere doesn't keep pods that nobody wants.
+        let stuck = roll::stuck(view, revision);
+        if stuck && set.replicas > view.desired && !scaling_in {
+            self.operation = None;
+        }
+        let free = scaling_in || (self.operation.is_none() && (stuck || !roll::pending(view, &set.template)));
+        if settled && free {
             self.scale_in(view, set);
         }
     }
@@ -254,7 +260,7 @@ impl Draft {
     }
 
     fn scale_in(&mut self, view: &View, set: &Set) {
-        if self.operation.is_none() && set.replicas > view.desired && !roll::pending(view, &set.template) {
+        if self.operation.is_none() && set.replicas > view.desired {
             let last = view.app.pod_name(set.replicas - 1);
             match view.pod(&last) {
                 Some(pod) => self.operation = Some(operation(view, OperationKind::ScaleIn, pod)),

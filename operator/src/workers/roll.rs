@@ -88,6 +88,12 @@ pub fn goes_on(view: &View, goal: &str, operation: &Operation) -> bool {
     !outdated(pod, goal) && !pod.available()
 }
 
+/// Whether the target doesn't get further and there is nothing to go back to.
+pub fn stuck(view: &View, revision: &Revision) -> bool {
+    let late = revision.progressed_at.as_ref().is_some_and(|time| view.age(time) > view.app.progress_deadline);
+    late && revision.stable.as_ref().is_none_or(|stable| *stable != revision.target && !view.input.stored.contains(stable))
+}
+
 /// Pods that are of a revision, ready and caught up.
 pub fn up_to_date(view: &View, revision: &str) -> u32 {
     let pods: Vec<_> = view.pods.iter().filter(|pod| pod.ordinal < view.desired).collect();

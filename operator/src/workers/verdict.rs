@@ -32,15 +32,10 @@ pub fn workers(view: &View, draft: &Draft, revision: &Revision, goal: &str) -> V
         return halted(view, revision, goal);
     }
     let Some(template) = &draft.template else { return not_started(view) };
-    let late = revision.progressed_at.as_ref().is_some_and(|time| view.age(time) > view.app.progress_deadline);
-    let never_worked = revision.stable.is_none();
+    let stuck = roll::stuck(view, revision) && view.held.is_none();
     if let Some((pod, reason, message)) = trouble(view, template) {
         let message = format!("{pod}: {message}");
-        return if never_worked && late && view.held.is_none() {
-            Verdict::stalled(reason, message)
-        } else {
-            Verdict::working(reason, message)
-        };
+        return if stuck { Verdict::stalled(reason, message) } else { Verdict::working(reason, message) };
     }
     if let Some(going) = draft.operation.as_ref().filter(|operation| operation.kind == OperationKind::ScaleIn) {
         return Verdict::working(Reason::Scaling, format!("{} gives its partitions to the others and goes; {count}", going.target));
@@ -69,7 +64,7 @@ pub fn workers(view: &View, draft: &Draft, revision: &Revision, goal: &str) -> V
     }
     let (reason, why) = unready(view);
     let message = format!("{count}: {why}");
-    if never_worked && late && view.held.is_none() { Verdict::stalled(reason, message) } else { Verdict::working(reason, message) }
+    if stuck { Verdict::stalled(reason, message) } else { Verdict::working(reason, message) }
 }
 
 /// `ReplicasAsWanted`.

@@ -139,7 +139,7 @@ impl World {
     }
 
     pub fn plan(&self) -> Workers {
-        let stored = (0..6).map(revision).collect();
+        let stored = (0..8).map(revision).collect();
         let target = revision(self.target);
         let cap = self.kafka.then_some(CAP);
         plan(&self.app, &self.snapshot(), Input { target: &target, stored: &stored, cap, may_start: self.kafka })
