@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::control::DrainHandle;
 use crate::error::QueryError;
 use crate::group::Membership;
 use crate::log::{Log, Producer, partition_of};
@@ -16,6 +17,7 @@ use crate::topology::{Groups, Topology};
 pub(crate) struct Running {
     pub producer: Arc<dyn Producer>,
     pub status: Arc<Status>,
+    pub drain: DrainHandle,
     topology: Arc<Topology>,
     partitions: OnceLock<Vec<u32>>,
     membership: OnceLock<Arc<dyn Membership>>,
@@ -27,6 +29,7 @@ impl Running {
         Self {
             producer: log.producer(),
             status,
+            drain: DrainHandle::new(),
             topology,
             partitions: OnceLock::new(),
             membership: OnceLock::new(),

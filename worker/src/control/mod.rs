@@ -25,11 +25,13 @@ use crate::task::shard::{self, Shared};
 use crate::topology::Topology;
 use crate::web;
 
+mod drain;
 mod lag;
 mod tasks;
 mod topics;
 mod transport;
 
+pub(crate) use drain::{DrainHandle, DrainState};
 use tasks::Tasks;
 #[cfg(test)]
 pub(crate) use transport::{in_group, memory_log};
