@@ -32,6 +32,7 @@ mod codec;
 mod contract;
 mod control;
 mod error;
+mod fnv;
 mod group;
 mod log;
 mod model;

@@ -1,10 +1,11 @@
-//! What can be set: one table of settings, given in code, by environment variables and by flags.
+//! What can be set: one table of settings, given in code, in a file, by environment variables and by flags.
 //!
 //! A setting is a text until all layers are known; then the winning text is parsed once, and every refusal can say where it came from.
 
 mod check;
 mod duration;
 mod error;
+mod file;
 mod kind;
 mod nearest;
 mod properties;
@@ -20,6 +21,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use error::SettingsError;
+pub(crate) use file::{FileLayer, config_file};
 pub(crate) use kind::{Broker, LogLevel};
 pub use kind::{OnDecodeError, Store, TopicManagement};
 pub(crate) use properties::Properties;
@@ -30,8 +32,8 @@ use kind::{Choice, Kind, Span};
 
 /// The settings of an app, as far as its code gives them.
 ///
-/// An environment variable wins over the code, a flag of the command line wins over both. `worker --help` lists all of them with
-/// their defaults.
+/// A configuration file wins over the code, an environment variable over both, a flag of the command line over all. `worker --help`
+/// lists all of them with their defaults.
 ///
 /// ```
 /// use faust::{Settings, millis};

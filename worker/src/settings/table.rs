@@ -10,8 +10,8 @@ use super::kind::{
     Address, Broker, Brokers, Choice, Count, HostAndPort, InstanceId, Kind, Level, LogLevel, NodeName, OnDecodeError, Optional,
     Path, Port, Rate, Span, Store, TopicManagement,
 };
-use super::properties::Properties;
-use super::resolve::{Given, Origin};
+use super::properties::{self, Properties};
+use super::resolve::{Given, Origin, Property};
 use super::size::Size;
 
 /// A row of the table.
@@ -38,20 +38,27 @@ macro_rules! settings {
             #[cfg_attr(all(not(feature = "kafka"), not(test)), expect(dead_code, reason = "checked also where there is no client to hand it to"))]
             pub kafka: Properties,
             pub(super) origins: BTreeMap<&'static str, Origin>,
+            property_origins: BTreeMap<String, Origin>,
         }
 
         impl Resolved {
             /// Parses the text that won for each setting.
-            pub(super) fn parse(given: impl Fn(&'static Setting) -> Given, kafka: Properties) -> Result<Self, SettingsError> {
+            pub(super) fn parse(
+                given: impl Fn(&'static Setting) -> Given,
+                kafka: BTreeMap<String, Property>,
+            ) -> Result<Self, SettingsError> {
                 let mut origins = BTreeMap::new();
                 Ok(Self {
                     $($field: {
                         let setting = Setting::named($name);
                         let given = given(setting);
+                        let value = <$kind>::parse(&given.text);
+                        let value = value.ok_or_else(|| SettingsError::unparsable(setting, &given.text, &given.origin.of($name)))?;
                         origins.insert($name, given.origin);
-                        <$kind>::parse(&given.text).ok_or_else(|| SettingsError::unparsable(setting, &given))?
+                        value
                     },)*
-                    kafka,
+                    kafka: kafka.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect(),
+                    property_origins: kafka.into_iter().map(|(key, (_, origin))| (key, origin)).collect(),
                     origins,
                 })
             }
@@ -155,7 +162,23 @@ impl Setting {
 
     /// The value as one would write it, and where it came from.
     pub fn shown(&self, resolved: &Resolved) -> (String, Origin) {
-        ((self.show)(resolved), resolved.origins[self.name])
+        ((self.show)(resolved), resolved.origins[self.name].clone())
+    }
+}
+
+impl Resolved {
+    /// Every setting with its value and where that came from, one a line, without secrets.
+    pub fn listing(&self) -> String {
+        let mut text = String::new();
+        for setting in TABLE {
+            let (value, origin) = setting.shown(self);
+            text += &format!("{} = {value} ({})\n", setting.name, origin.label());
+        }
+        for (key, value) in self.kafka.iter() {
+            let (shown, origin) = (properties::shown(key, value), &self.property_origins[key]);
+            text += &format!("{} = {shown} ({})\n", PASSTHROUGH.name, origin.label());
+        }
+        text
     }
 }
 

@@ -21,7 +21,7 @@ fn with_features(
 ) -> Result<Resolved, String> {
     let environment = environment.iter().map(|(name, text)| (name.to_string(), text.to_string()));
     let flags: Vec<_> = flags.iter().map(|(name, text)| (*name, text.to_string())).collect();
-    resolve_for(features, "shop", &code, environment, &flags).map_err(|error| error.to_string())
+    resolve_for(features, "shop", &code, &FileLayer::default(), environment, &flags).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -49,6 +49,60 @@ fn a_flag_wins_over_the_environment_and_that_over_the_code() {
     assert_eq!(
         ["web-port", "commit-interval", "store", "broker"].map(origin),
         [Origin::Flag, Origin::Environment, Origin::Code, Origin::Default]
+    );
+}
+
+#[test]
+fn a_file_wins_over_the_code_and_loses_to_the_environment() {
+    let mut file = FileLayer::default();
+    file.set("web-port", "2".into(), "`settings.web-port` in app.yaml, line 3".into()).unwrap();
+    file.set("commit-interval", "2s".into(), "`processing.commitInterval` in app.yaml, line 4".into()).unwrap();
+    file.set("kafka", "a=file\nb=file".into(), "`settings.kafka` in app.yaml, line 5".into()).unwrap();
+    let code = Settings::new().web_port(1).commit_interval(secs(1)).log_level("warn").kafka("a", "code");
+    let environment = [("FAUST_COMMIT_INTERVAL", "3s"), ("FAUST_KAFKA", "b=env")].map(|(name, text)| (name.into(), text.into()));
+    let flags = [("node", "n1".to_string()), ("kafka", "sasl.password=hunter2".to_string())];
+    let all = resolve_for(EVERYTHING, "shop", &code, &file, environment, &flags).unwrap();
+    let listing = all.listing();
+    for line in [
+        "web-port = 2 (file)",
+        "commit-interval = 3s (env)",
+        "log-level = warn (code)",
+        "node = n1 (flag)",
+        "datadir = ./shop-data (default)",
+        "kafka = a=file (file)",
+        "kafka = b=env (env)",
+        "kafka = sasl.password=*** (flag)",
+    ] {
+        assert!(listing.lines().any(|listed| listed == line), "{line}: {listing}");
+    }
+    assert_eq!(listing.lines().count(), TABLE.len() + 3);
+}
+
+#[test]
+fn what_a_file_cannot_set_is_refused_with_its_place() {
+    let refused = |name: &str, text: &str| {
+        let mut file = FileLayer::default();
+        let place = format!("`settings.{name}` in app.yaml, line 3");
+        let set = file.set(name, text.into(), place);
+        let resolve = |()| resolve_for(EVERYTHING, "shop", &Settings::new(), &file, [], &[]);
+        set.and_then(resolve).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("log-levle", "info"),
+        "`settings.log-levle` in app.yaml, line 3 is no setting; the nearest is `log-level`, and `worker --help` lists all"
+    );
+    assert_eq!(
+        refused("web-port", "many"),
+        "setting `web-port`: \"many\" (`settings.web-port` in app.yaml, line 3) is not understood; expected a port from 0 to 65535"
+    );
+    assert!(refused("config", "other.yaml").contains("can't name another one"));
+    assert!(refused("kafka", "group.id=x").contains("`settings.kafka` in app.yaml, line 3"));
+    let mut file = FileLayer::default();
+    file.set("broker", "a:1".into(), "`kafka.bootstrapServers`".into()).unwrap();
+    let twice = file.set("broker", "a:1".into(), "`settings.broker`".into()).unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "setting `broker` is given twice, by `kafka.bootstrapServers` and by `settings.broker`; leave one of them out"
     );
 }
 
@@ -223,7 +277,7 @@ fn client_properties_are_layered_one_by_one() {
 fn client_properties_that_the_worker_depends_on_are_refused() {
     assert_eq!(
         resolved(Settings::new().kafka("bootstrap.servers", "x:1"), &[], &[]).unwrap_err(),
-        "setting `kafka`: the client's property `bootstrap.servers` can't be set: use the setting `broker`"
+        "setting `kafka`: the client's property `bootstrap.servers` (given in code) can't be set: use the setting `broker`"
     );
     assert_eq!(
         resolved(Settings::new(), &[], &[("kafka", "linger.ms")]).unwrap_err(),
