@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::control::drain::{DrainHandle, DrainState};
 use crate::error::QueryError;
 use crate::group::Membership;
 use crate::log::{Log, Producer, partition_of};
@@ -16,6 +17,7 @@ use crate::topology::{Groups, Topology};
 pub(crate) struct Running {
     pub producer: Arc<dyn Producer>,
     pub status: Arc<Status>,
+    pub drain: DrainHandle,
     topology: Arc<Topology>,
     partitions: OnceLock<Vec<u32>>,
     membership: OnceLock<Arc<dyn Membership>>,
@@ -27,6 +29,7 @@ impl Running {
         Self {
             producer: log.producer(),
             status,
+            drain: DrainHandle::new(),
             topology,
             partitions: OnceLock::new(),
             membership: OnceLock::new(),
@@ -50,6 +53,11 @@ impl Running {
 
     /// Whether the worker is a member of its group and all its tasks run; else what is in the way, in one sentence.
     pub fn readiness(&self) -> Result<(), String> {
+        match self.drain.state() {
+            Some(DrainState::Draining) => return Err("draining: its partitions go to other workers".into()),
+            Some(DrainState::Drained) => return Err("drained: it has left the group and waits to be stopped".into()),
+            None => {}
+        }
         self.status.running()?;
         match self.membership() {
             Some(membership) if membership.view().joined => Ok(()),

@@ -25,6 +25,7 @@ use crate::task::shard::{self, Shared};
 use crate::topology::Topology;
 use crate::web;
 
+pub(crate) mod drain;
 mod lag;
 mod tasks;
 mod topics;
@@ -74,7 +75,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Drain, commit, leave. Saying it twice changes nothing.
+    /// Finish, commit, leave the group or keep the place there that has an instance id. Saying it twice changes nothing.
     pub fn stop(&self) {
         // One that has ended needs no stop.
         let _ = self.stop.send(());
@@ -169,6 +170,12 @@ impl Starting {
             let groups = tokio::select! {
                 biased;
                 Some(()) = stops.recv() => return Ok(()),
+                () = running.drain.begun() => {
+                    // It has never joined, so there is nothing to give away.
+                    running.drain.done();
+                    stops.recv().await;
+                    return Ok(());
+                }
                 groups = topics::prepare(&*log, &topology, &status) => groups?,
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
@@ -215,6 +222,7 @@ struct Joined {
 }
 
 impl Joined {
+    /// Until a stop or a failure. A worker that has drained waits here for its stop.
     async fn run(
         self,
         app: &'static AppNode,
@@ -253,10 +261,19 @@ impl Joined {
 
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
+        let mut drains = false;
         let mut result = loop {
+            if tasks.have_left() {
+                running.drain.done();
+            }
             tokio::select! {
                 biased;
                 Some(()) = stops.recv() => break Ok(()),
+                () = running.drain.begun(), if !drains => {
+                    drains = true;
+                    tracing::info!("{}: draining", app.id);
+                    membership.drain();
+                }
                 why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
                     if let Err(fault) = tasks.follow(event, &*membership) {
@@ -279,7 +296,7 @@ impl Joined {
         if let Ok(why) = failure.try_recv() {
             result = result.and(Err(failed(why)));
         }
-        if tokio::time::timeout(transport::LEAVE, membership.leave()).await.is_err() {
+        if tokio::time::timeout(transport::LEAVE, membership.end()).await.is_err() {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
         lags.abort();

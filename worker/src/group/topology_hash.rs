@@ -8,7 +8,7 @@ pub(crate) struct TopologyHash(pub u64);
 
 impl TopologyHash {
     pub fn of(groups: &[CoPartitioned]) -> Self {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        let mut hash = Fnv::new();
         for group in groups {
             for topic in &group.topics {
                 hash.eat(topic.as_bytes());
@@ -21,10 +21,14 @@ impl TopologyHash {
 }
 
 /// FNV-1a: the standard library's hashers promise nothing across versions.
-struct Fnv(u64);
+pub(super) struct Fnv(pub u64);
 
 impl Fnv {
-    fn eat(&mut self, bytes: &[u8]) {
+    pub fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    pub fn eat(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }

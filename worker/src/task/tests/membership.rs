@@ -113,7 +113,11 @@ impl Membership for ToldGroup {
         MemberView { joined: true, ..MemberView::default() }
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
+    fn cold(&self) {}
+
+    fn drain(&self) {}
+
+    fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 }
