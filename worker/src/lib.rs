@@ -36,6 +36,7 @@ mod fnv;
 mod group;
 mod log;
 mod model;
+mod readiness;
 mod rt;
 mod settings;
 mod state;

@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::control::DrainHandle;
+use crate::control::drain::{DrainHandle, DrainState};
 use crate::error::QueryError;
 use crate::group::Membership;
 use crate::log::{Log, Producer, partition_of};
+use crate::readiness::{Reason, Unready};
 use crate::status::Status;
 use crate::table::TableNode;
 use crate::task::shard::Message;
@@ -52,12 +53,32 @@ impl Running {
     }
 
     /// Whether the worker is a member of its group and all its tasks run; else what is in the way, in one sentence.
-    pub fn readiness(&self) -> Result<(), String> {
-        self.status.running()?;
-        match self.membership() {
-            Some(membership) if membership.view().joined => Ok(()),
-            _ => Err("joining the group".into()),
+    pub fn readiness(&self) -> Result<(), Unready> {
+        match self.drain.state() {
+            Some(DrainState::Draining) => {
+                return Err(Unready::new(Reason::Draining, "draining: its partitions go to other workers"));
+            }
+            Some(DrainState::Drained) => {
+                return Err(Unready::new(Reason::Drained, "drained: it has left the group and waits to be stopped"));
+            }
+            None => {}
         }
+        self.status.running()?;
+        if self.is_joined() { Ok(()) } else { Err(Unready::new(Reason::Joining, "joining the group")) }
+    }
+
+    /// Whether the worker is a member and every task that is its own runs.
+    pub fn caught_up(&self) -> bool {
+        self.is_joined() && self.status.caught_up()
+    }
+
+    /// Records that this worker has still to process, where that is known.
+    pub fn lag(&self) -> Option<i64> {
+        self.status.lag().filter(|_| self.is_joined())
+    }
+
+    fn is_joined(&self) -> bool {
+        self.membership().is_some_and(|membership| membership.view().joined)
     }
 
     pub fn shards(&self, shards: Vec<mpsc::UnboundedSender<Message>>) {
@@ -71,7 +92,7 @@ impl Running {
             return Err(QueryError::NotStarted { table: table.name });
         };
         // Before there is an assignment nobody can say that the row is elsewhere.
-        if self.membership().is_none_or(|membership| !membership.view().joined) {
+        if !self.is_joined() {
             return Err(QueryError::NotStarted { table: table.name });
         }
         let partition = partition_of(&key, partitions[group]);

@@ -115,7 +115,7 @@ fn group(group: &topology::Group) -> Group {
 /// Of everything else; called while the hash is still empty.
 fn hash_of(description: &Description) -> String {
     let bytes = serde_json::to_vec(description).expect("names are JSON");
-    let mut hash = Fnv::default();
+    let mut hash = Fnv::new();
     hash.eat(&bytes);
     format!("{:016x}", hash.0)
 }

@@ -5,14 +5,15 @@ mod description;
 mod file;
 #[cfg(test)]
 mod golden;
+#[cfg(feature = "kafka")]
 mod labels;
 mod load;
 mod section;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use declared::Declared;
 pub(crate) use description::Description;
+#[cfg(feature = "kafka")]
 pub(crate) use labels::zone;
 pub(crate) use load::{Configured, configure};
 

@@ -1,15 +1,13 @@
-//! The seam of a drain: the admin server asks for it, the control loop does it.
-
-use std::sync::Arc;
+//! Giving everything away on demand, while the worker stays up.
 
 use tokio::sync::watch;
 
-/// How far a drain is that somebody has asked for.
+/// How far a drain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DrainState {
-    /// The partitions are being given away.
+    /// Tasks are still in hand: they go on until others take them.
     Draining,
-    /// The worker has left its group, and joins no more.
+    /// Nothing is in hand, and the worker is no member of its group any more.
     Drained,
 }
 
@@ -22,26 +20,23 @@ impl DrainState {
     }
 }
 
-/// Both ends of the seam. Once asked for, a drain isn't taken back: only a new process joins again.
-#[derive(Clone)]
-pub(crate) struct DrainHandle(Arc<watch::Sender<Option<DrainState>>>);
+/// What those who ask for a drain and the worker share. A drain that was begun is not taken back.
+#[derive(Debug)]
+pub(crate) struct DrainHandle(watch::Sender<Option<DrainState>>);
 
 impl DrainHandle {
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(None)))
+        Self(watch::Sender::new(None))
     }
 
-    /// Asks for the drain, or how far it is. The nonce tells in the log which request it was.
-    pub fn ask(&self, nonce: &str) -> DrainState {
+    /// Begins, unless it has begun.
+    pub fn begin(&self) -> DrainState {
         self.0.send_if_modified(|state| {
-            let first = state.is_none();
-            if first {
-                tracing::info!("asked to give the partitions away and to leave the group (nonce {nonce:?})");
-                *state = Some(DrainState::Draining);
-            }
-            first
+            let begins = state.is_none();
+            state.get_or_insert(DrainState::Draining);
+            begins
         });
-        self.state().unwrap_or(DrainState::Draining)
+        self.state().expect("begun")
     }
 
     /// None while nobody has asked.
@@ -49,14 +44,13 @@ impl DrainHandle {
         *self.0.borrow()
     }
 
-    /// Resolves when the drain has been asked for, at once if it was before. Cancel-safe.
-    pub async fn asked(&self) {
-        // It fails when there is no sender left, and this is one.
+    /// Resolves when somebody has asked.
+    pub(super) async fn begun(&self) {
+        // The sender lives as long as this.
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// The partitions are given away and the group is left.
-    pub fn done(&self) {
+    pub(super) fn done(&self) {
         self.0.send_replace(Some(DrainState::Drained));
     }
 }
@@ -65,15 +59,12 @@ impl DrainHandle {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_drain_is_asked_for_once_and_asking_again_tells_how_far_it_is() {
-        let asking = DrainHandle::new();
-        let doing = asking.clone();
-        assert_eq!(asking.state(), None);
-        assert_eq!(asking.ask("a"), DrainState::Draining);
-        doing.asked().await;
-        assert_eq!(asking.ask("a"), DrainState::Draining);
-        doing.done();
-        assert_eq!((asking.ask("a"), asking.ask("b")), (DrainState::Drained, DrainState::Drained));
+    #[test]
+    fn asking_again_changes_nothing() {
+        let drain = DrainHandle::new();
+        assert_eq!(drain.state(), None);
+        assert_eq!((drain.begin(), drain.begin()), (DrainState::Draining, DrainState::Draining));
+        drain.done();
+        assert_eq!((drain.begin(), drain.state()), (DrainState::Drained, Some(DrainState::Drained)));
     }
 }

@@ -9,7 +9,7 @@ pub(crate) struct TopologyHash(pub u64);
 
 impl TopologyHash {
     pub fn of(groups: &[CoPartitioned]) -> Self {
-        let mut hash = Fnv::default();
+        let mut hash = Fnv::new();
         for group in groups {
             for topic in &group.topics {
                 hash.eat(topic.as_bytes());

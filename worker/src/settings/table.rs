@@ -35,7 +35,6 @@ macro_rules! settings {
         pub(crate) struct Resolved {
             $(#[doc = $help] pub $field: $value,)*
             /// Properties handed to the Kafka client.
-            #[cfg_attr(all(not(feature = "kafka"), not(test)), expect(dead_code, reason = "checked also where there is no client to hand it to"))]
             pub kafka: Properties,
             pub(super) origins: BTreeMap<&'static str, Origin>,
             property_origins: BTreeMap<String, Origin>,
