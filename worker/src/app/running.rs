@@ -77,8 +77,9 @@ impl Running {
         self.status.lag().filter(|_| self.is_joined())
     }
 
-    fn is_joined(&self) -> bool {
-        self.membership().is_some_and(|membership| membership.view().joined)
+    /// Whether the worker is a member of its group.
+    pub fn is_joined(&self) -> bool {
+        self.drain.state() != Some(DrainState::Drained) && self.membership().is_some_and(|membership| membership.view().joined)
     }
 
     pub fn shards(&self, shards: Vec<mpsc::UnboundedSender<Message>>) {

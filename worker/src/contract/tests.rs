@@ -2,10 +2,11 @@ use super::description::Description;
 use super::file::ConfigFile;
 use super::*;
 use crate::cli::{ExitReason, Refusal};
-use crate::settings::{FileLayer, Settings};
+use crate::settings::Settings;
 use crate::{App, Table, Topic, millis};
 
 /// What an operator writes, read by the tests of both sides.
+#[cfg(feature = "kafka")]
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../operator/contract/v1/app.yaml");
 
 const HEAD: &str = "contract: {version: 1}\napp: {id: page-views}\n";
@@ -38,12 +39,14 @@ fn description() -> Description {
     Description::new("page-views", &app.node().topology().unwrap())
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn what_an_operator_writes_is_read_without_anything_ignored_and_fits_its_app() {
     let file = parse(&std::fs::read_to_string(GOLDEN).unwrap()).unwrap();
     assert_eq!(file.ignored, Vec::<String>::new());
     file.declared.check(&description()).unwrap();
-    let settings = settings_of(&file.settings).listing();
+    let code = Settings::new().broker("memory://").store(crate::Store::Memory);
+    let settings = crate::settings::resolve("page-views", &code, &file.settings, [], &[]).unwrap().listing();
     for line in [
         "broker = kafka:9092 (file)",
         "commit-interval = 1s (file)",
@@ -55,10 +58,6 @@ fn what_an_operator_writes_is_read_without_anything_ignored_and_fits_its_app() {
     ] {
         assert!(settings.lines().any(|listed| listed == line), "{line}: {settings}");
     }
-}
-
-fn settings_of(file: &FileLayer) -> crate::settings::Resolved {
-    crate::settings::resolve("page-views", &Settings::new().broker("memory://").store(crate::Store::Memory), file, [], &[]).unwrap()
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "instance": facts.instance,
         "generation": view.generation,
         "leader": view.leader,
-        "joined": view.joined,
+        "joined": running.is_joined(),
         "rebalances": view.rebalances,
         "ready": reason.is_none(),
         "reason": reason,
