@@ -288,9 +288,14 @@ impl Pair {
                     event = members[0].next() => (0, event),
                     event = members[1].next() => (1, event),
                 };
-                let GroupEvent::Assigned { tasks: assigned, .. } = event else { panic!("{event:?}") };
-                tasks[index] = assigned;
-                members[index].released();
+                match event {
+                    GroupEvent::Assigned { tasks: assigned, .. } => {
+                        tasks[index] = assigned;
+                        members[index].released();
+                    }
+                    GroupEvent::Away { .. } => {}
+                    other => panic!("{other:?}"),
+                }
             }
         })
         .await;
