@@ -22,6 +22,7 @@ pub struct State {
     pub joined: bool,
     pub rebalances: u64,
     pub ready: bool,
+    pub reason: Option<String>,
     pub waiting: Option<String>,
     pub draining: Option<String>,
     pub tasks: Vec<TaskState>,

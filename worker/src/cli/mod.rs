@@ -2,6 +2,7 @@
 
 mod exit;
 pub(crate) mod logging;
+mod panics;
 mod run;
 mod signals;
 #[cfg(test)]

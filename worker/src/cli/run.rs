@@ -1,9 +1,10 @@
 //! `page-views worker`: a worker from start to exit code.
 
 use std::io::{self, Write};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::exit;
 
-use super::{Command, ExitReason, Refusal, Signals, Stop, environment, logging, parse};
+use super::{Command, ExitReason, Refusal, Signals, Stop, environment, logging, panics, parse};
 use crate::app::AppNode;
 use crate::contract::Configured;
 use crate::control;
@@ -24,9 +25,13 @@ pub(crate) fn main(app: &'static AppNode) -> Result<()> {
         }
     };
     logging::start(&configured.settings.log_level);
-    match rt::block_on(worker(app, configured)) {
+    panics::remember();
+    let ended = panic::catch_unwind(AssertUnwindSafe(|| rt::block_on(worker(app, configured))));
+    let ended =
+        ended.unwrap_or_else(|_| Err(Refusal::new(ExitReason::Panicked, "the main thread panicked, which is a bug in faust")));
+    match ended {
         Ok(()) => Ok(()),
-        Err(refusal) => rt::end_process(refusal.say()),
+        Err(refusal) => rt::end_process(panics::explain(refusal).say()),
     }
 }
 

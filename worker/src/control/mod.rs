@@ -58,7 +58,7 @@ fn failed(sentence: impl Into<String>) -> Refusal {
 }
 
 fn panicked(what: &str) -> Refusal {
-    Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust; the message stands above"))
+    Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust"))
 }
 
 /// Between two looks at whether the worker is ready.
