@@ -23,6 +23,7 @@ pub fn differs(desired: &Value, live: &Value, manager: &str) -> bool {
 /// Whether everything in `desired` is in `live`.
 fn holds<'a>(desired: &'a Value, live: &Value, path: &[&'a str]) -> bool {
     match (desired, live) {
+        (Value::Object(_), Value::Object(_)) if is_one_value(path) => desired == live,
         (Value::Object(wanted), Value::Object(has)) => wanted.iter().all(|(name, wanted)| {
             let path = [path, &[name.as_str()]].concat();
             match has.get(name) {
@@ -55,6 +56,11 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Maps where a name more changes what all of it means.
+fn is_one_value(path: &[&str]) -> bool {
+    path.last().is_some_and(|name| ["selector", "matchLabels", "nodeSelector"].contains(name))
+}
+
 fn is_quantity(path: &[&str]) -> bool {
     match path {
         [.., "requests" | "limits" | "overhead", _] => true,
@@ -66,8 +72,15 @@ fn is_quantity(path: &[&str]) -> bool {
 /// What tells the items of a list apart, where the API server merges them one by one; None for a list that is one value.
 fn list_keys(name: &str, items: &[Value]) -> Option<&'static [&'static str]> {
     Some(match name {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" | "resourceClaims"
-        | "schedulingGates" | "claims" => &["name"],
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets"
+        | "resourceClaims"
+        | "schedulingGates"
+        | "claims" => &["name"],
         "volumeMounts" => &["mountPath"],
         "volumeDevices" => &["devicePath"],
         "ports" if items.iter().any(|item| item.get("containerPort").is_some()) => &["containerPort", "protocol"],

@@ -117,3 +117,30 @@ fn claim_templates(app: &App) -> Value {
         "spec": spec,
     }])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden;
+    use crate::revision::render;
+
+    #[test]
+    fn stateful_sets_are_rendered_as_ever() {
+        for name in ["minimal", "full"] {
+            let app = golden::app(name);
+            let set = stateful_set(&app, &render(&app), app.wanted(), None);
+            golden::assert(&format!("goldens/{name}.statefulset.yaml"), &serde_yaml::to_string(&set).unwrap());
+            serde_json::from_value::<StatefulSet>(set).unwrap();
+        }
+    }
+
+    #[test]
+    fn claim_templates_stay_as_they_were_made() {
+        let app = golden::app("minimal");
+        let made = stateful_set(&app, &render(&app), 2, None);
+        let live: StatefulSet = serde_json::from_value(made.clone()).unwrap();
+        let grown = golden::app_with("minimal", json!({ "storage": { "size": "20Gi" } }));
+        let set = stateful_set(&grown, &render(&grown), 2, Some(&live));
+        assert_eq!(set["spec"]["volumeClaimTemplates"], made["spec"]["volumeClaimTemplates"]);
+    }
+}

@@ -56,7 +56,9 @@ mod tests {
 
     #[test]
     fn quantities_are_equal_by_value() {
-        for (one, other) in [("1024Mi", "1Gi"), ("0.5", "500m"), ("1.5Gi", "1536Mi"), ("1e3", "1k"), ("+2", "2000m"), (".5", "500m")] {
+        for (one, other) in
+            [("1024Mi", "1Gi"), ("0.5", "500m"), ("1.5Gi", "1536Mi"), ("1e3", "1k"), ("+2", "2000m"), (".5", "500m")]
+        {
             assert_eq!(nanos(one), nanos(other), "{one} {other}");
             assert!(nanos(one).is_some());
         }

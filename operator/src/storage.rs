@@ -16,7 +16,8 @@ pub fn verdict(app: &App, cluster: &Cluster) -> Verdict {
         return Verdict::holds(Reason::AsWanted, "tables are kept with the pods and rebuilt from their changelogs");
     }
     let pods = pods(app, cluster);
-    let claims: Vec<Claim> = cluster.claims.iter().filter_map(|claim| Claim::read(app, claim)).filter(|claim| claim.ordinal < pods).collect();
+    let claims: Vec<Claim> =
+        cluster.claims.iter().filter_map(|claim| Claim::read(app, claim)).filter(|claim| claim.ordinal < pods).collect();
     if let Some(claim) = claims.iter().find(|claim| claim.is_smaller_than(&storage.size)) {
         return Verdict::stalled(
             Reason::NotSupported,
@@ -73,7 +74,8 @@ impl<'a> Claim<'a> {
     /// None if it is not a claim of the application's pods.
     fn read(app: &App, claim: &'a PersistentVolumeClaim) -> Option<Self> {
         let name = claim.metadata.name.as_deref()?;
-        let ordinal = name.strip_prefix(CLAIM)?.strip_prefix('-')?.strip_prefix(app.name.as_str())?.strip_prefix('-')?.parse().ok()?;
+        let ordinal =
+            name.strip_prefix(CLAIM)?.strip_prefix('-')?.strip_prefix(app.name.as_str())?.strip_prefix('-')?.parse().ok()?;
         let asks_for = claim.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage")?.0.as_str();
         let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending");
         Some(Self { name, ordinal, asks_for, phase })
@@ -81,5 +83,59 @@ impl<'a> Claim<'a> {
 
     fn is_smaller_than(&self, size: &Quantity) -> bool {
         nanos(self.asks_for) < nanos(&size.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::golden::{app, app_with};
+
+    fn claim(ordinal: u32, size: &str, phase: &str) -> PersistentVolumeClaim {
+        serde_json::from_value(json!({
+            "metadata": { "name": format!("data-page-views-{ordinal}") },
+            "spec": { "resources": { "requests": { "storage": size } } },
+            "status": { "phase": phase },
+        }))
+        .unwrap()
+    }
+
+    #[track_caller]
+    fn told(patch: Value, claims: Vec<PersistentVolumeClaim>, class: Option<bool>, reason: Reason, says: &str) {
+        let cluster = Cluster { claims, storage_class_exists: class, ..Cluster::default() };
+        let verdict = verdict(&app_with("minimal", patch), &cluster);
+        assert_eq!(verdict.reason, reason, "{}", verdict.message);
+        assert_eq!(verdict.holds, Some(reason == Reason::AsWanted));
+        assert!(verdict.message.contains(says), "{}", verdict.message);
+    }
+
+    #[test]
+    fn volumes_are_judged() {
+        let bound = || vec![claim(0, "10Gi", "Bound"), claim(1, "10240Mi", "Bound")];
+        let as_is = || json!({});
+        told(json!({ "storage": { "type": "Ephemeral" } }), vec![], Some(false), Reason::AsWanted, "with the pods");
+        told(as_is(), vec![], None, Reason::AsWanted, "no volumes yet");
+        told(as_is(), bound(), None, Reason::AsWanted, "2 volumes are bound");
+        told(as_is(), bound(), Some(false), Reason::AsWanted, "2 volumes are bound");
+        told(as_is(), vec![], Some(false), Reason::StorageClassNotFound, "no default StorageClass");
+        let class = json!({ "storage": { "storageClassName": "fast" } });
+        told(class, vec![claim(0, "10Gi", "Pending")], Some(false), Reason::StorageClassNotFound, "no StorageClass fast");
+        let half = vec![claim(0, "10Gi", "Bound"), claim(1, "10Gi", "Pending")];
+        told(as_is(), half, Some(true), Reason::StorageNotReady, "data-page-views-1 has no volume yet (1 of 2 have)");
+        told(as_is(), vec![claim(0, "10Gi", "Lost")], None, Reason::StorageNotReady, "data-page-views-0 has lost its volume");
+        let larger = json!({ "storage": { "size": "20Gi" } });
+        told(larger, bound(), None, Reason::NotSupported, "data-page-views-0 asks for 10Gi");
+    }
+
+    #[test]
+    fn claims_of_pods_that_are_gone_and_of_other_applications_are_nobodys_concern() {
+        let mut cluster = Cluster { claims: vec![claim(0, "10Gi", "Bound"), claim(1, "10Gi", "Bound")], ..Cluster::default() };
+        cluster.claims.push(claim(2, "10Gi", "Pending"));
+        let mut others = claim(0, "1Gi", "Pending");
+        others.metadata.name = Some("data-page-views-eu-0".into());
+        cluster.claims.push(others);
+        assert_eq!(verdict(&app("minimal"), &cluster).holds, Some(true));
     }
 }

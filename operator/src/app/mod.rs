@@ -113,7 +113,9 @@ fn duration(field: &str, text: &str) -> Result<Duration, Refused> {
 /// A percentage is of the replicas asked for, rounded down as Kubernetes does it, but never to nothing: no roll could go on.
 fn max_unavailable(given: &IntOrString, replicas: u32) -> Result<u32, Refused> {
     let refuse = |given: &dyn std::fmt::Display| {
-        Refused::invalid(format!("spec.rollout.maxUnavailable: `{given}` is neither a number of at least 1 nor a percentage from 1% to 100%"))
+        Refused::invalid(format!(
+            "spec.rollout.maxUnavailable: `{given}` is neither a number of at least 1 nor a percentage from 1% to 100%"
+        ))
     };
     match given {
         IntOrString::Int(number) => u32::try_from(*number).ok().filter(|number| *number > 0).ok_or_else(|| refuse(number)),

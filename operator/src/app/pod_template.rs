@@ -119,10 +119,12 @@ fn is_within(path: &str, folder: &str) -> bool {
 /// The first field of `given` that reading it as a pod lost.
 fn unknown(given: &Value, kept: &Value) -> Option<String> {
     match (given, kept) {
-        (Value::Object(given), Value::Object(kept)) => given.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
-            let below = kept.get(name).map_or(Some(String::new()), |kept| unknown(value, kept))?;
-            Some(format!(".{name}{below}"))
-        }),
+        (Value::Object(given), Value::Object(kept)) => {
+            given.iter().filter(|(_, value)| !value.is_null()).find_map(|(name, value)| {
+                let below = kept.get(name).map_or(Some(String::new()), |kept| unknown(value, kept))?;
+                Some(format!(".{name}{below}"))
+            })
+        }
         (Value::Array(given), Value::Array(kept)) => given
             .iter()
             .zip(kept)

@@ -49,9 +49,7 @@ pub fn render(app: &App) -> Revision {
 /// The revision that the spec asks for: the current target, or else any that is still there, if it was made from the same inputs.
 pub fn target(app: &App, config_maps: &[ConfigMap], current: Option<&str>) -> Revision {
     let inputs = inputs(app);
-    let ours = |config_map: &&ConfigMap| {
-        config_map.metadata.owner_references.iter().flatten().any(|owner| owner.uid == app.uid)
-    };
+    let ours = |config_map: &&ConfigMap| config_map.metadata.owner_references.iter().flatten().any(|owner| owner.uid == app.uid);
     let stored = config_maps.iter().filter(ours).filter_map(stored).filter(|revision| revision.inputs == inputs);
     stored.min_by_key(|revision| (Some(revision.name.as_str()) != current, revision.name.clone())).unwrap_or_else(|| render(app))
 }
