@@ -48,6 +48,7 @@ unit() {
   check "lints, all features" cargo clippy --workspace --all-targets --all-features -- -D warnings
   check "lints, the library without features" cargo clippy --package faust-worker --all-targets --no-default-features -- -D warnings
   check "lints, the example without features" cargo clippy --package page-views --all-targets --no-default-features -- -D warnings
+  check "building helm" "$cluster" build helm # of the charts' tests
   tests "$log" "unit and property tests" --workspace --all-targets -- --skip on_kafka --skip on_apiserver --skip on_cluster
   tests "$log" "doc tests" --workspace --doc
   close_part "unit" "$log" $((SECONDS - begin))
@@ -146,7 +147,7 @@ trap 'exit 143' TERM HUP
 
 case " $* " in
   *" e2e "*) start_builds ;;
-  *" apiserver "*) start_builds node ;;
+  *" apiserver "*) start_builds node helm ;;
 esac
 for part; do
   begin=$SECONDS

@@ -1,7 +1,6 @@
 //! The resource itself: `FaustApp` and its spec.
 
 use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements};
-use kube::core::schema::ListMerge;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString};
 use kube::KubeSchema;
-use kube::core::schema::ListMerge;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -2,7 +2,6 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
-use kube::core::schema::ListMerge;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +110,9 @@ pub struct Revision {
     /// When pods of the target last got further (one became ready, tables were restored).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progressed_at: Option<Time>,
+    /// How far pods of the target got at best: 100 for each that was ready and caught up, plus the restored percent of the rest.
+    #[serde(default)]
+    pub progress: i32,
 }
 
 /// What the running workers say of themselves.

@@ -54,7 +54,10 @@ pub struct Cluster {
 pub enum Kafka {
     Seen(KafkaFacts),
     /// It couldn't be asked.
-    Unknown { refused: bool, message: String },
+    Unknown {
+        refused: bool,
+        message: String,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -197,17 +200,32 @@ pub struct Plan {
 pub enum Action {
     CreateTopics(Vec<NewTopic>),
     /// Sets these keys of a topic's configuration and leaves all others alone.
-    ConfigureTopic { topic: String, set: BTreeMap<String, String> },
+    ConfigureTopic {
+        topic: String,
+        set: BTreeMap<String, String>,
+    },
     /// Server-side apply of a whole object.
     Apply(Box<Value>),
     /// The Secret with the workers' admin token; its content is made where it is written.
     CreateToken(Box<Value>),
-    DeleteConfigMap { name: String, uid: String },
-    DeletePod { name: String, uid: String, why: String },
+    DeleteConfigMap {
+        name: String,
+        uid: String,
+    },
+    DeletePod {
+        name: String,
+        uid: String,
+        why: String,
+    },
     /// Asks a pod's worker to give its partitions away.
-    Drain { pod: String, nonce: String },
+    Drain {
+        pod: String,
+        nonce: String,
+    },
     /// Removes a static member that is left in the group after its pod.
-    RemoveMember { instance_id: String },
+    RemoveMember {
+        instance_id: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,7 +293,7 @@ pub const BUSY: Duration = Duration::from_secs(1);
 pub const STEADY: Duration = Duration::from_secs(10);
 
 /// The one word of a condition or an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub enum Reason {
     AsWanted,
     CappedByPartitions,
@@ -304,6 +322,7 @@ pub enum Reason {
     TopicConfigured,
     TopicCreated,
     TopicMissing,
+    TopicReplaced,
     TopicsPending,
     TopologyMismatch,
     Unschedulable,

@@ -1,11 +1,10 @@
-//! Topics: making them, reading their configuration.
+//! Making topics.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::{CreateTopicsRequest, DescribeConfigsRequest, MetadataRequest, TopicName};
+use kafka_protocol::messages::{CreateTopicsRequest, MetadataRequest, TopicName};
 use tokio::time::{Duration, sleep, timeout};
 
 use crate::client::{Client, Patience};
@@ -17,17 +16,14 @@ use crate::text;
 
 /// How often a cluster is asked whether it has leaders for a new topic.
 const LEADER_POLL: Duration = Duration::from_millis(20);
-/// Kafka's number for topics among what can be configured.
-const TOPIC_RESOURCE: i8 = 2;
-/// Kafka's number for a value that was set on the topic itself, not inherited from the broker or built in.
-const SET_ON_TOPIC: i8 = 1;
 
 /// A topic to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
     pub name: String,
+    /// −1 = the broker's default.
     pub partitions: i32,
-    /// −1 = as the broker thinks best.
+    /// −1 = the broker's default.
     pub replication: i16,
     pub configs: Vec<(String, String)>,
 }
@@ -40,16 +36,6 @@ pub struct CreatedTopic {
     pub partitions: i32,
     /// This call certainly made it. If false, it was there already, with whatever partitions and configuration it has.
     pub created: bool,
-}
-
-/// One setting of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigEntry {
-    pub name: String,
-    /// `None` if it is secret or has none.
-    pub value: Option<String>,
-    /// Set on the topic itself; else the broker's or Kafka's default.
-    pub set_on_topic: bool,
 }
 
 impl Client {
@@ -72,6 +58,25 @@ impl Client {
 
     /// Adds to `created` what it made; fails with the first error, but "is there already" is none.
     async fn create_missing(&self, topics: &[NewTopic], created: &mut BTreeSet<String>) -> Result<(), Error> {
+        let missing: Vec<&NewTopic> = topics.iter().filter(|topic| !created.contains(&topic.name)).collect();
+        let mut result = Ok(());
+        for answer in self.create_once(&missing).await? {
+            match answer {
+                Ok(topic) => drop(created.insert(topic.name)),
+                Err(error) if error.is(ResponseError::TopicAlreadyExists) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result
+    }
+
+    /// Asks once for these topics and doesn't wait for their leaders: what became of each, in the order asked. One that is there
+    /// already is an error (`TopicAlreadyExists`). If the whole fails with `TimedOut` or `Closed`, some may have been made.
+    pub async fn request_topics(&self, topics: &[NewTopic]) -> Result<Vec<Result<CreatedTopic, Error>>, Error> {
+        self.create_once(&topics.iter().collect::<Vec<_>>()).await
+    }
+
+    async fn create_once(&self, topics: &[&NewTopic]) -> Result<Vec<Result<CreatedTopic, Error>>, Error> {
         let metadata = self.metadata(Some(&[])).await?;
         let controller = metadata.controller.and_then(|id| metadata.brokers.get(&id));
         let connection = match controller {
@@ -80,20 +85,22 @@ impl Client {
         };
         let request = CreateTopicsRequest::default()
             .with_timeout_ms(self.config().request_timeout_millis())
-            .with_topics(topics.iter().filter(|topic| !created.contains(&topic.name)).map(creatable).collect());
-        let mut result = Ok(());
+            .with_topics(topics.iter().map(|topic| creatable(topic)).collect());
+        let mut answers = BTreeMap::new();
         for answer in connection.call(request).await?.topics {
             let name = answer.name.to_string();
-            if answer.error_code == ResponseError::TopicAlreadyExists.code() {
-                continue;
-            }
             let message = answer.error_message.as_ref().map(|message| message.as_str());
-            match Error::check(CreateTopicsRequest::NAME, answer.error_code, format_args!("topic `{name}`"), message) {
-                Ok(()) => drop(created.insert(name)),
-                error => result = result.and(error),
-            }
+            let checked = Error::check(CreateTopicsRequest::NAME, answer.error_code, format_args!("topic `{name}`"), message);
+            let made = CreatedTopic {
+                name: name.clone(),
+                id: answer.topic_id.into_bytes(),
+                partitions: answer.num_partitions,
+                created: true,
+            };
+            answers.insert(name, checked.map(|()| made));
         }
-        result
+        let not_answered = |name: &str| Error::Protocol(format!("CreateTopics was not answered for topic `{name}`"));
+        Ok(topics.iter().map(|topic| answers.remove(&topic.name).unwrap_or_else(|| Err(not_answered(&topic.name)))).collect())
     }
 
     /// What the cluster says once all these topics have all their leaders.
@@ -116,26 +123,6 @@ impl Client {
             let address = self.config().bootstrap.iter().map(Address::to_string).collect::<Vec<_>>().join(",");
             Err(missing.unwrap_or(Error::TimedOut { address, api: MetadataRequest::NAME, after: limit }))
         })
-    }
-
-    /// These settings of a topic; names that Kafka doesn't know are left out.
-    pub async fn describe_topic_configs(&self, topic: &str, names: &[&str]) -> Result<Vec<ConfigEntry>, Error> {
-        let resource = DescribeConfigsResource::default()
-            .with_resource_type(TOPIC_RESOURCE)
-            .with_resource_name(text(topic))
-            .with_configuration_keys(Some(names.iter().map(|name| text(*name)).collect()));
-        let response = self.call(DescribeConfigsRequest::default().with_resources(vec![resource])).await?;
-        let mut entries = Vec::new();
-        for result in response.results {
-            let message = result.error_message.as_ref().map(|message| message.as_str());
-            Error::check(DescribeConfigsRequest::NAME, result.error_code, format_args!("topic `{topic}`"), message)?;
-            entries.extend(result.configs.into_iter().map(|config| ConfigEntry {
-                name: config.name.to_string(),
-                value: config.value.map(|value| value.to_string()),
-                set_on_topic: config.config_source == SET_ON_TOPIC,
-            }));
-        }
-        Ok(entries)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use kafka_protocol::messages::{DescribeGroupsRequest, FindCoordinatorRequest, GroupId};
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
+use kafka_protocol::messages::{DescribeGroupsRequest, FindCoordinatorRequest, GroupId, LeaveGroupRequest};
 
 use crate::client::{Client, Patience};
 use crate::connection::Connection;
@@ -105,5 +106,31 @@ impl Client {
             protocol: found.protocol_data.to_string(),
             members: members.collect(),
         })
+    }
+
+    /// Takes a static member out of a group in its stead, so that its partitions go to others at once; false if it wasn't in it.
+    pub async fn remove_static_member(&self, group: &str, instance_id: &str, reason: &str) -> Result<bool, Error> {
+        let mut patience = Patience::new();
+        loop {
+            match self.remove_static_member_once(group, instance_id, reason).await {
+                Err(error) => patience.after(error).await?,
+                removed => return removed,
+            }
+        }
+    }
+
+    async fn remove_static_member_once(&self, group: &str, instance_id: &str, reason: &str) -> Result<bool, Error> {
+        let connection = self.to(&self.coordinator(group).await?).await?;
+        let member = MemberIdentity::default().with_group_instance_id(Some(text(instance_id))).with_reason(Some(text(reason)));
+        let request = LeaveGroupRequest::default().with_group_id(GroupId(text(group))).with_members(vec![member]);
+        let response = connection.call(request).await?;
+        let of_member = response.members.first().map_or(0, |member| member.error_code);
+        let code = if response.error_code != 0 { response.error_code } else { of_member };
+        let gone = [ResponseError::UnknownMemberId, ResponseError::GroupIdNotFound];
+        if gone.iter().any(|error| error.code() == code) {
+            return Ok(false);
+        }
+        let about = format_args!("member `{instance_id}` of group `{group}`");
+        Error::check(LeaveGroupRequest::NAME, code, about, None).map(|()| true)
     }
 }

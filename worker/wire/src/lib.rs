@@ -7,6 +7,7 @@
 mod admin;
 mod client;
 mod config;
+mod configs;
 mod connection;
 mod error;
 mod frame;
@@ -22,9 +23,10 @@ mod fake;
 #[cfg(test)]
 mod on_kafka;
 
-pub use admin::{ConfigEntry, CreatedTopic, NewTopic};
+pub use admin::{CreatedTopic, NewTopic};
 pub use client::Client;
 pub use config::{Address, Config, InvalidAddress};
+pub use configs::ConfigEntry;
 pub use connection::Connection;
 pub use error::{Error, kafka_name};
 pub use groups::{GroupDescription, GroupMember};
@@ -55,6 +57,9 @@ mod tests {
         send(client.create_topics(&[]));
         send(client.describe_topic_configs("a", &[]));
         send(client.describe_group("group"));
+        send(client.request_topics(&[]));
+        send(client.set_topic_configs("a", &Default::default()));
+        send(client.remove_static_member("group", "a-0", "gone"));
         send(client.offset_fetch("group", Some(&partitions), true));
     }
 }

@@ -164,3 +164,70 @@ async fn a_client_outlives_its_brokers_crash_and_silence_on_kafka() {
     kafka.resume().unwrap();
     assert!(client.metadata(None).await.unwrap().topic("survives").is_some());
 }
+
+#[tokio::test]
+async fn topics_are_asked_for_with_the_brokers_defaults_and_each_has_its_own_answer_on_kafka() {
+    let client = client();
+    let (plain, greedy) = (faust_testbed::unique("plain"), faust_testbed::unique("greedy"));
+    let new = [topic(&plain, -1), NewTopic { replication: 9, ..topic(&greedy, 1) }];
+    let answers = client.request_topics(&new).await.unwrap();
+    let made = answers[0].as_ref().unwrap();
+    assert!(made.created && made.partitions > 0 && made.name == plain, "{made:?}");
+    let seen = client.metadata(Some(std::slice::from_ref(&plain))).await.unwrap();
+    assert_eq!(seen.topic(&plain).unwrap().id, made.id);
+    let error = answers[1].as_ref().unwrap_err();
+    assert!(error.is(ResponseError::InvalidReplicationFactor), "{error}");
+    assert!(error.to_string().contains(&format!("topic `{greedy}`")) && error.to_string().contains("broker"), "{error}");
+
+    let again = client.request_topics(&new[..1]).await.unwrap();
+    assert!(again[0].as_ref().unwrap_err().is(ResponseError::TopicAlreadyExists));
+}
+
+#[tokio::test]
+async fn setting_one_key_leaves_the_others_alone_on_kafka() {
+    let client = client();
+    let (a, b) = (faust_testbed::unique("set"), faust_testbed::unique("unset"));
+    client.create_topics(&[topic(&a, 1), topic(&b, 1)]).await.unwrap();
+    let set = |value: &str| [("retention.ms".to_string(), value.to_string())].into();
+    client.set_topic_configs(&a, &set("86400000")).await.unwrap();
+
+    let keys: &[&str] = &["cleanup.policy", "retention.ms"];
+    let absent = faust_testbed::unique("absent");
+    let described = client.describe_configs_of_topics(&[(&a, keys), (&b, keys), (&absent, keys)]).await.unwrap();
+    let value = |topic: &str, key: &str| {
+        let entry = described[topic].as_ref().unwrap().iter().find(|entry| entry.name == key).unwrap();
+        entry.value.clone().unwrap()
+    };
+    assert_eq!((value(&a, "retention.ms").as_str(), value(&a, "cleanup.policy").as_str()), ("86400000", "compact"));
+    assert_eq!((value(&b, "retention.ms").as_str(), value(&b, "cleanup.policy").as_str()), ("604800000", "compact"));
+    assert!(described[&absent].as_ref().unwrap_err().is(ResponseError::UnknownTopicOrPartition));
+
+    let error = client.set_topic_configs(&a, &set("a while")).await.unwrap_err();
+    assert!(error.is(ResponseError::InvalidConfig) && error.to_string().contains("retention.ms"), "{error}");
+}
+
+#[tokio::test]
+async fn a_static_member_is_removed_in_its_stead_on_kafka() {
+    let client = client();
+    let group = faust_testbed::unique("static");
+    client.describe_group(&group).await.unwrap();
+    let connection = client.connect(&client.coordinator(&group).await.unwrap()).await.unwrap();
+    let protocol = JoinGroupRequestProtocol::default().with_name(text("ours")).with_metadata(Bytes::from_static(b"said"));
+    let join = JoinGroupRequest::default()
+        .with_group_id(GroupId(text(&group)))
+        .with_group_instance_id(Some(text("app-0")))
+        .with_protocol_type(text("consumer"))
+        .with_session_timeout_ms(30_000)
+        .with_rebalance_timeout_ms(30_000)
+        .with_protocols(vec![protocol]);
+    let joined = connection.call_with_timeout(join, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(joined.error_code, 0);
+    let members = client.describe_group(&group).await.unwrap().members;
+    assert_eq!(members.iter().map(|member| member.instance_id.as_deref()).collect::<Vec<_>>(), [Some("app-0")]);
+
+    assert_eq!(client.remove_static_member(&group, "app-0", "its pod is gone").await, Ok(true));
+    assert_eq!(client.remove_static_member(&group, "app-0", "its pod is gone").await, Ok(false));
+    assert!(client.describe_group(&group).await.unwrap().members.is_empty());
+    let unknown = faust_testbed::unique("nobody");
+    assert_eq!(client.remove_static_member(&unknown, "app-0", "its pod is gone").await, Ok(false));
+}

@@ -1,13 +1,13 @@
 //! The charts as Helm renders them. `FAUST_DEV_BLESS=1` writes the goldens anew, for the diff to be reviewed.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod helm;
+mod on_apiserver;
+
 use std::{env, fs};
 
 use serde_yaml::Value;
 
-const OPERATOR: &str = "faust-operator";
-const CRDS: &str = "faust-operator-crds";
+use helm::{CRDS, OPERATOR, charts, helm, text};
 
 #[test]
 fn the_charts_render_what_was_reviewed() {
@@ -34,7 +34,11 @@ fn the_definition_in_the_chart_is_the_one_of_the_types_and_outlives_the_release(
     wanted["metadata"]["annotations"]["helm.sh/resource-policy"] = "keep".into();
 
     let alone = render(CRDS, &[]);
-    assert_eq!(serde_yaml::from_str::<Value>(&alone).unwrap(), wanted);
+    let rendered = serde_yaml::from_str(&alone).unwrap();
+    assert!(
+        by_value(rendered) == by_value(wanted),
+        "{CRDS} renders another definition than crds/manifests/faustapps.yaml: {alone}"
+    );
     let brought_along = render(OPERATOR, &["--values", "goldens/defaults.values.yaml", "--set", "crds.enabled=true"]);
     assert!(
         brought_along.contains(alone.split_once("apiVersion").unwrap().1.trim_end()),
@@ -56,7 +60,7 @@ fn the_charts_have_the_version_of_the_operator_that_they_install() {
 #[test]
 fn helm_lint_finds_nothing() {
     for (chart, values) in [(OPERATOR, "goldens/every-value.values.yaml"), (CRDS, "/dev/null")] {
-        let output = helm(&["lint", "--strict", "--quiet", chart, "--values", values]);
+        let output = helm(&charts(), None, &["lint", "--strict", "--quiet", chart, "--values", values]);
         assert!(output.status.success(), "{chart}: {}{}", text(&output.stdout), text(&output.stderr));
     }
 }
@@ -71,7 +75,8 @@ fn a_wrong_value_is_refused_by_its_path() {
         ("resources.limit.memory=1Gi", "at '/resources': additional properties 'limit' not allowed"),
         ("image.repository=", "image.repository has no default: set it to where you pushed the operator's image"),
     ] {
-        let output = helm(&["template", "release", OPERATOR, "--values", "goldens/defaults.values.yaml", "--set", value]);
+        let output =
+            helm(&charts(), None, &["template", "release", OPERATOR, "--values", "goldens/defaults.values.yaml", "--set", value]);
         let printed = text(&output.stderr);
         assert!(!output.status.success() && printed.contains(message), "--set {value}: {printed}");
     }
@@ -85,6 +90,16 @@ fn the_readme_names_every_value_with_its_default() {
     leaves("", &values, &mut rows);
     for row in rows {
         assert!(readme.contains(&row), "{OPERATOR}/README.md has no row that begins with: {row}");
+    }
+}
+
+/// Helm writes 1000.0 as 1000.
+fn by_value(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::from(number.as_f64().unwrap()),
+        Value::Sequence(items) => items.into_iter().map(by_value).collect(),
+        Value::Mapping(entries) => Value::Mapping(entries.into_iter().map(|(name, value)| (name, by_value(value))).collect()),
+        other => other,
     }
 }
 
@@ -103,38 +118,9 @@ fn leaves(path: &str, value: &Value, rows: &mut Vec<String>) {
 }
 
 fn render(chart: &str, arguments: &[&str]) -> String {
-    let output = helm(&[&["template", "release", chart, "--namespace", "faust"], arguments].concat());
+    let output = helm(&charts(), None, &[&["template", "release", chart, "--namespace", "faust"], arguments].concat());
     assert!(output.status.success(), "helm template {chart}: {}", text(&output.stderr));
     text(&output.stdout)
-}
-
-/// Helm of the testbed, or the one on the path; with settings of nobody.
-fn helm(arguments: &[&str]) -> Output {
-    let home = tempfile::tempdir().unwrap();
-    Command::new("helm")
-        .args(arguments)
-        .current_dir(charts())
-        .env("PATH", path_with_testbed())
-        .env("HELM_CACHE_HOME", home.path())
-        .env("HELM_CONFIG_HOME", home.path())
-        .env("HELM_DATA_HOME", home.path())
-        .output()
-        .unwrap_or_else(|problem| panic!("helm can't be run: {problem}; `make test` and `make cluster` build it"))
-}
-
-fn path_with_testbed() -> std::ffi::OsString {
-    let cache = env::var_os("XDG_CACHE_HOME").filter(|cache| !cache.is_empty()).map(PathBuf::from);
-    let cache = cache.unwrap_or_else(|| PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache"));
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths([cache.join("faust-dev/cluster/bin")].into_iter().chain(env::split_paths(&path))).unwrap()
-}
-
-fn charts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn first_difference(wanted: &str, rendered: &str) -> String {
