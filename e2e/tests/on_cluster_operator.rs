@@ -29,12 +29,12 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
         oracle.assert_exact(&app.table(2, &oracle.keys()));
     });
 
-    let before = identities(&app.pods());
+    let before = identities(app.pods());
     stage.step("helm uninstall: the application counts on", || {
         operator.uninstall();
         views.produce_to(Kcat::to(stage.cluster.kafka(), VIEWS), VIEWED);
         offsets.until_consumed();
-        assert_eq!(identities(&app.pods()), before);
+        assert_eq!(identities(app.pods()), before);
     });
     stage.step("helm install: it is adopted as it is", || {
         let mark = operator.mark();
@@ -44,7 +44,7 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
         app.patch(&json!({ "spec": { "rollout": { "progressDeadline": "11m" } } }));
         app.until_condition("Ready", "True", "AsWanted");
         assert_eq!(operator.deleted_pods(mark), Vec::<String>::new());
-        assert_eq!(identities(&app.pods()), before);
+        assert_eq!(identities(app.pods()), before);
         let oracle = Oracle::read(stage.cluster.kafka(), VIEWS);
         oracle.assert_exact(&app.table(2, &oracle.keys()));
     });
@@ -61,6 +61,6 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
 }
 
 /// Which pods these are, and how often they began again.
-fn identities(pods: &[Pod]) -> Vec<(&str, &str, u64)> {
-    pods.iter().map(|pod| (pod.name.as_str(), pod.uid.as_str(), pod.restarts)).collect()
+fn identities(pods: Vec<Pod>) -> Vec<(String, String, u64)> {
+    pods.into_iter().map(|pod| (pod.name, pod.uid, pod.restarts)).collect()
 }

@@ -27,7 +27,10 @@ fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
         Views::of_pages(1_000).produce_to(Kcat::to(stage.cluster.kafka(), VIEWS), VIEWED);
         offsets.until_consumed();
         let changelog = records::read(stage.cluster.kafka(), CHANGELOG);
-        let bytes: usize = changelog.iter().map(|record| record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len)).sum();
+        let bytes: usize = changelog
+            .iter()
+            .map(|record| record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len))
+            .sum();
         // Each pod has half of it.
         bytes as u64 / 2 / RESTORE.as_secs()
     });

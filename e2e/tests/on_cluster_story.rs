@@ -25,7 +25,8 @@ fn an_application_lives_on_cluster() {
     let operator = stage.step("helm install", || Operator::install(&stage.cluster));
     let begin = operator.mark();
     let app = stage.step("kubectl apply: not ready with a reason, then ready", || is_applied_and_becomes_ready(&stage));
-    let play = Play { offsets: Offsets::of(stage.cluster.kafka(), GROUP, VIEWS, PARTITIONS), stage: &stage, operator: &operator, app };
+    let play =
+        Play { offsets: Offsets::of(stage.cluster.kafka(), GROUP, VIEWS, PARTITIONS), stage: &stage, operator: &operator, app };
 
     let views = stage.step("200,000 views are counted exactly", || play.counts_exactly());
     let (views, windows) = stage.step("one worker is killed and one pod deleted while records flow", || play.loses_workers(views));
@@ -44,7 +45,10 @@ fn is_applied_and_becomes_ready(stage: &Stage) -> App<'_> {
     app.wait_ready();
     let told: Vec<String> = watch.changes().iter().filter_map(|change| ready_of(&change.object)).collect();
     eprintln!("   Ready was {told:?}");
-    assert!(told.first().is_some_and(|first| first.starts_with("False ") && first.len() > "False ".len()), "Ready begins as {told:?}");
+    assert!(
+        told.first().is_some_and(|first| first.starts_with("False ") && first.len() > "False ".len()),
+        "Ready begins as {told:?}"
+    );
     app
 }
 
@@ -106,7 +110,11 @@ impl Play<'_> {
         let (oracle, table) = self.counted();
         oracle.assert_at_least_once(&table, &windows);
         let allowed: u64 = oracle.in_windows(&windows).values().sum();
-        eprintln!("   {} of {} were counted twice, {allowed} at most", excess(&oracle, &table).values().sum::<u64>(), oracle.total());
+        eprintln!(
+            "   {} of {} were counted twice, {allowed} at most",
+            excess(&oracle, &table).values().sum::<u64>(),
+            oracle.total()
+        );
         (views, windows)
     }
 
@@ -221,7 +229,8 @@ impl Play<'_> {
         let (_, topology) = self.app.pages(0).get("/topology").unwrap_or_else(|error| panic!("{error}"));
         let topology: Value = serde_json::from_str(&topology).expect("/topology is JSON");
         let declared = topology["topics"].as_array().into_iter().flatten().find(|topic| topic["name"] == CHANGELOG);
-        let declared = declared.and_then(|topic| topic["config"].as_object()).unwrap_or_else(|| panic!("no changelog in {topology}"));
+        let declared =
+            declared.and_then(|topic| topic["config"].as_object()).unwrap_or_else(|| panic!("no changelog in {topology}"));
         let declared: BTreeMap<String, String> =
             declared.iter().map(|(key, value)| (key.clone(), value.as_str().expect("text").to_owned())).collect();
         assert_eq!(declared.get("cleanup.policy").map(String::as_str), Some("compact"));

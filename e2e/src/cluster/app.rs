@@ -104,9 +104,15 @@ impl<'a> App<'a> {
     pub fn condition(&self, kind: &str) -> Result<Option<Condition>, String> {
         let app = self.object()?;
         let conditions = app["status"]["conditions"].as_array().into_iter().flatten();
-        let found = conditions.into_iter().find(|condition| condition["type"] == kind && condition["observedGeneration"] == app["metadata"]["generation"]);
+        let found = conditions
+            .into_iter()
+            .find(|condition| condition["type"] == kind && condition["observedGeneration"] == app["metadata"]["generation"]);
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(found.map(|found| Condition { status: text(&found["status"]), reason: text(&found["reason"]), message: text(&found["message"]) }))
+        Ok(found.map(|found| Condition {
+            status: text(&found["status"]),
+            reason: text(&found["reason"]),
+            message: text(&found["message"]),
+        }))
     }
 
     /// Waits for a condition with this status and reason, about the spec as it is now.
@@ -114,24 +120,32 @@ impl<'a> App<'a> {
     pub fn until_condition(&self, kind: &str, status: &str, reason: &str) -> Condition {
         wait::until(format_args!("{}: condition {kind} is {status} with reason {reason}", self.name), || {
             let condition = self.condition(kind)?.ok_or_else(|| format!("no condition {kind} of this generation"))?;
-            if (condition.status.as_str(), condition.reason.as_str()) == (status, reason) { Ok(condition) } else { Err(condition.to_string()) }
+            if (condition.status.as_str(), condition.reason.as_str()) == (status, reason) {
+                Ok(condition)
+            } else {
+                Err(condition.to_string())
+            }
         })
     }
 
     /// Waits until a roll has ended well: every pod is of the target revision, and nothing is under way.
     #[track_caller]
     pub fn until_rolled(&self) {
-        wait::within(2 * wait::LIMIT, format_args!("{} is ready, every pod of the revision that the spec asks for", self.name), || {
-            let app = self.object()?;
-            let (status, wanted) = (&app["status"], &app["spec"]["replicas"]);
-            let ready = self.condition("Ready")?.is_some_and(|ready| ready.status == "True" && ready.reason == "AsWanted");
-            let done = ready
-                && status["revision"]["target"] == status["revision"]["stable"]
-                && status["updatedReplicas"] == *wanted
-                && status["readyReplicas"] == *wanted
-                && status["operation"].is_null();
-            if done { Ok(()) } else { Err(status.to_string()) }
-        });
+        wait::within(
+            2 * wait::LIMIT,
+            format_args!("{} is ready, every pod of the revision that the spec asks for", self.name),
+            || {
+                let app = self.object()?;
+                let (status, wanted) = (&app["status"], &app["spec"]["replicas"]);
+                let ready = self.condition("Ready")?.is_some_and(|ready| ready.status == "True" && ready.reason == "AsWanted");
+                let done = ready
+                    && status["revision"]["target"] == status["revision"]["stable"]
+                    && status["updatedReplicas"] == *wanted
+                    && status["readyReplicas"] == *wanted
+                    && status["operation"].is_null();
+                if done { Ok(()) } else { Err(status.to_string()) }
+            },
+        );
     }
 
     /// By name.
@@ -171,9 +185,13 @@ impl<'a> App<'a> {
             let each: Vec<Vec<i32>> = states.iter().map(State::partitions).collect();
             let mut all = each.concat();
             all.sort_unstable();
-            let shared = all == (0..partitions).collect::<Vec<_>>()
-                && states.iter().all(|state| state.ready && !state.tasks.is_empty());
-            if shared { Ok(each) } else { Err(format!("{:?}", states.iter().map(|state| (state.ready, state.partitions())).collect::<Vec<_>>())) }
+            let shared =
+                all == (0..partitions).collect::<Vec<_>>() && states.iter().all(|state| state.ready && !state.tasks.is_empty());
+            if shared {
+                Ok(each)
+            } else {
+                Err(format!("{:?}", states.iter().map(|state| (state.ready, state.partitions())).collect::<Vec<_>>()))
+            }
         })
     }
 

@@ -21,8 +21,10 @@ impl Group {
 
     /// State, and its members' instance ids in order; a member without one by its member id.
     pub fn members(&self) -> Result<(String, Vec<String>), String> {
-        let described = self.runtime.block_on(self.client.describe_group(GROUP)).map_err(|error| format!("group {GROUP}: {error}"))?;
-        let mut members: Vec<String> = described.members.into_iter().map(|member| member.instance_id.unwrap_or(member.id)).collect();
+        let described =
+            self.runtime.block_on(self.client.describe_group(GROUP)).map_err(|error| format!("group {GROUP}: {error}"))?;
+        let mut members: Vec<String> =
+            described.members.into_iter().map(|member| member.instance_id.unwrap_or(member.id)).collect();
         members.sort();
         Ok((described.state, members))
     }

@@ -47,7 +47,14 @@ impl<'a> Operator<'a> {
     #[track_caller]
     pub fn pod(&self) -> Value {
         wait::until("the operator has one pod, and that runs", || {
-            let pods = self.json(&["get", "pods", "--selector", "app.kubernetes.io/name=faust-operator", "--field-selector", "status.phase=Running"])?;
+            let pods = self.json(&[
+                "get",
+                "pods",
+                "--selector",
+                "app.kubernetes.io/name=faust-operator",
+                "--field-selector",
+                "status.phase=Running",
+            ])?;
             match pods["items"].as_array().map(Vec::as_slice) {
                 Some([pod]) => Ok(pod.clone()),
                 other => Err(format!("{} pods", other.map_or(0, <[_]>::len))),
@@ -58,7 +65,11 @@ impl<'a> Operator<'a> {
     /// Whose the lease is.
     pub fn holder(&self) -> Result<String, String> {
         let lease = self.json(&["get", "lease", NAME])?;
-        lease["spec"]["holderIdentity"].as_str().filter(|holder| !holder.is_empty()).map(str::to_owned).ok_or_else(|| "nobody".into())
+        lease["spec"]["holderIdentity"]
+            .as_str()
+            .filter(|holder| !holder.is_empty())
+            .map(str::to_owned)
+            .ok_or_else(|| "nobody".into())
     }
 
     /// Waits until somebody holds the lease: he works.
@@ -111,7 +122,8 @@ impl<'a> Operator<'a> {
         let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
         assert!(refused.is_empty(), "the chart's rights are too few: {refused:?}");
         let role = self.json(&["get", "clusterrole", NAME]).unwrap_or_else(|error| panic!("{error}"));
-        let unused: Vec<String> = rights::of(&role).filter(|right| !right.is_used(&requests)).map(|right| right.to_string()).collect();
+        let unused: Vec<String> =
+            rights::of(&role).filter(|right| !right.is_used(&requests)).map(|right| right.to_string()).collect();
         assert!(unused.is_empty(), "the chart gives rights that were not used: {unused:?}");
     }
 

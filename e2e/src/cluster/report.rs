@@ -9,10 +9,13 @@ pub fn of(stage: &Stage) -> String {
     let mut say = |what: &str, text: Result<String, String>| {
         let _ = writeln!(report, "\n== {what}\n{}", text.unwrap_or_else(|error| error).trim_end());
     };
-    say("objects", stage.try_kubectl("get faustapps,statefulsets,pods,persistentvolumeclaims,configmaps,poddisruptionbudgets -o wide"));
-    let statuses = stage.try_list("get faustapps").and_then(|apps| {
+    say(
+        "objects",
+        stage.try_kubectl("get faustapps,statefulsets,pods,persistentvolumeclaims,configmaps,poddisruptionbudgets -o wide"),
+    );
+    let statuses = stage.try_list("get faustapps").map(|apps| {
         let status = |app: &serde_json::Value| format!("{}: {:#}", app["metadata"]["name"], app["status"]);
-        Ok(apps.iter().map(status).collect::<Vec<_>>().join("\n"))
+        apps.iter().map(status).collect::<Vec<_>>().join("\n")
     });
     say("status", statuses);
     say("events", stage.try_kubectl("get events --sort-by=.metadata.creationTimestamp").map(|events| tail(&events, 60)));
@@ -23,7 +26,10 @@ pub fn of(stage: &Stage) -> String {
             say(&format!("log of {pod} before its restart"), Ok(before));
         }
     }
-    say("log of the operator", stage.try_kubectl(&format!("--namespace {} logs deployment/faust-operator --tail=60", operator::NAMESPACE)));
+    say(
+        "log of the operator",
+        stage.try_kubectl(&format!("--namespace {} logs deployment/faust-operator --tail=60", operator::NAMESPACE)),
+    );
     report
 }
 

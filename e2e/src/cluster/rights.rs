@@ -19,7 +19,8 @@ pub fn of(role: &Value) -> impl Iterator<Item = Right> {
     }
     let rules = role["rules"].as_array().into_iter().flatten();
     rules.flat_map(|rule| {
-        let resources = texts(rule, "apiGroups").flat_map(|group| texts(rule, "resources").map(move |resource| (group.clone(), resource)));
+        let resources =
+            texts(rule, "apiGroups").flat_map(|group| texts(rule, "resources").map(move |resource| (group.clone(), resource)));
         resources.flat_map(|(group, resource)| {
             texts(rule, "verbs").map(move |verb| Right { group: group.clone(), resource: resource.clone(), verb })
         })

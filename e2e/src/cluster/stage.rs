@@ -38,7 +38,9 @@ impl Stage {
     /// What kubectl prints, in the test's namespace. Words are separated by spaces.
     pub fn try_kubectl(&self, words: &str) -> Result<String, String> {
         let output = self.cluster.kubectl(["--namespace", &self.namespace].into_iter().chain(words.split_whitespace()));
-        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).map_err(|error| format!("kubectl {words}: {error}"))
+        output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .map_err(|error| format!("kubectl {words}: {error}"))
     }
 
     #[track_caller]

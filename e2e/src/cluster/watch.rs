@@ -58,7 +58,11 @@ impl Watch {
         wait::until(what, || {
             let changes = self.changes.lock().unwrap();
             let last = || changes.last().map(|change| format!("{} {}", change.what, change.object["metadata"]["name"]));
-            if changes.iter().any(&is_it) { Ok(()) } else { Err(format!("{} changes of {}, the last {:?}", changes.len(), self.kind, last())) }
+            if changes.iter().any(&is_it) {
+                Ok(())
+            } else {
+                Err(format!("{} changes of {}, the last {:?}", changes.len(), self.kind, last()))
+            }
         });
     }
 }

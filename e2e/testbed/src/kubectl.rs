@@ -14,7 +14,8 @@ pub fn run<S: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = S>,
     input: &str,
 ) -> io::Result<Output> {
-    let mut child = command(program, kubeconfig, arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child =
+        command(program, kubeconfig, arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // One that reads nothing may be gone already; its exit code tells.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output()?;
