@@ -46,7 +46,7 @@ images: cluster
 
 setup-apiserver:
 	@scripts/setup.sh cluster
-	@e2e/testbed/cluster/cluster build node
+	@e2e/testbed/cluster/cluster build node helm
 
 test:
 	@scripts/setup.sh test

@@ -44,6 +44,16 @@ need_native_libraries() {
   need zlib1g-dev has_c_header zlib.h
 }
 
+# The judge of metrics, and nothing else of the package: its server is not wanted.
+need_promtool() {
+  need prometheus has_command promtool
+}
+stop_prometheus() {
+  case " ${missing[*]} " in
+    *' prometheus '*) [ ! -d /run/systemd/system ] || "${root[@]}" systemctl disable --now prometheus || true ;;
+  esac
+}
+
 install_missing() {
   [ ${#missing[@]} -gt 0 ] || return 0
   has_command apt-get || die "this is no Debian, so please install what these Debian packages hold: ${missing[*]}"
@@ -63,6 +73,7 @@ install_missing() {
     die "apt-get could not install ${missing[*]}; its output is above and in $log"
   fi
   rm -f "$log"
+  stop_prometheus
 }
 
 at_least() { # WANTED FOUND
@@ -123,6 +134,7 @@ case ${1:-} in
     need_compiler
     need_kafka
     need_native_libraries
+    need_promtool
     install_missing
     check_rust
     check_java

@@ -22,7 +22,9 @@ pub struct State {
     pub joined: bool,
     pub rebalances: u64,
     pub ready: bool,
+    pub reason: Option<String>,
     pub waiting: Option<String>,
+    pub draining: Option<String>,
     pub tasks: Vec<TaskState>,
 }
 
@@ -138,6 +140,15 @@ impl Pages {
         let (head, mut body) = response.into_parts();
         let text = body.read_to_string().map_err(|error| format!("{url}: {error}"))?;
         Ok(Response::from_parts(head, text))
+    }
+
+    /// `POST /drain` on the admin server at an address: status and body.
+    pub fn drain(&self, admin: &str, token: &str) -> Result<(u16, String), String> {
+        let url = format!("{admin}/drain");
+        let request = self.http.post(&url).header("authorization", format!("Bearer {token}"));
+        let response = request.send(r#"{"mode": "leave", "nonce": "e2e"}"#).map_err(|error| format!("{url}: {error}"))?;
+        let (head, mut body) = response.into_parts();
+        Ok((head.status.as_u16(), body.read_to_string().map_err(|error| format!("{url}: {error}"))?))
     }
 
     pub fn state(&self) -> Result<State, String> {

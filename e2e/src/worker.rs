@@ -80,6 +80,17 @@ impl Worker {
         })
     }
 
+    /// Asks it to give its partitions away and to leave the group; whether it has.
+    pub fn drain(&self, token: &str) -> Result<bool, String> {
+        let log = self.log();
+        let admin = log.lines().find_map(|line| line.split_once("admin server on ")).map(|(_, address)| address.trim());
+        match self.pages().drain(admin.ok_or_else(|| self.tail())?, token)? {
+            (202, body) if body.contains("draining") => Ok(false),
+            (200, body) if body.contains("drained") => Ok(true),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
     /// What this run has logged until now.
     pub fn log(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();

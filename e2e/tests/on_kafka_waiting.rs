@@ -22,6 +22,26 @@ fn a_missing_topic_is_named_and_waited_for_on_kafka() {
 }
 
 #[test]
+fn under_an_operator_no_topic_is_created_and_each_is_waited_for_on_kafka() {
+    // A broker that creates what is asked for.
+    let kafka = Kafka::builder().config("auto.create.topics.enable", true).start().unwrap();
+    let stage = Orders::without_topic(&kafka, ORDERS, 2).flag("topic-management", "operator");
+    let worker = stage.workers.start("anna");
+    worker.until_unready(&[&stage.topic, "don't exist"]);
+    assert_eq!(worker.state().reason.as_deref(), Some("WaitingForTopics"));
+
+    stage.create_topic();
+    worker.until_unready(&[&stage.changelog, "2 partitions", "topic-management"]);
+    let known = kafka.tool("TopicCommand", ["--list"]).unwrap();
+    let known = String::from_utf8(known.stdout).unwrap();
+    assert!(known.lines().any(|topic| topic == stage.topic) && !known.contains(&stage.changelog), "{known}");
+
+    stage.broker.create_topic(&stage.changelog, 2, &[("cleanup.policy", "compact")]).unwrap();
+    worker.until_ready();
+    assert_eq!(worker.stop(), 0);
+}
+
+#[test]
 fn partition_counts_that_differ_are_named_and_waited_for_on_kafka() {
     let (broker, id) = (shared(), unique("pair"));
     let (left, right) = (format!("{id}-left"), format!("{id}-right"));

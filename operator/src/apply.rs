@@ -1,5 +1,7 @@
 //! The only place that writes: the API server, Kafka, and workers that are asked to drain.
 
+use std::sync::Arc;
+
 use faust_crds::{FaustApp, FaustAppStatus};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -28,7 +30,7 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Applier {
     pub client: Client,
-    pub kafka: Connections,
+    pub kafka: Arc<Connections>,
     pub probe: Probe,
 }
 

@@ -48,7 +48,7 @@ pub async fn run(client: Client, metrics: Arc<Metrics>, instance: String, stop: 
         .owns(Api::<StatefulSet>::all(client.clone()), ours.clone())
         .watches(Api::<Pod>::all(client.clone()), ours, owner)
         .graceful_shutdown_on(stop);
-    let (kafka, probe) = (Connections::default(), Probe::new());
+    let (kafka, probe) = (Arc::new(Connections::default()), Probe::new());
     let operator = Operator {
         observer: Observer { client: client.clone(), kafka: kafka.clone(), probe: probe.clone() },
         applier: Applier { client: client.clone(), kafka, probe },

@@ -41,7 +41,7 @@ use crate::cli::{Arguments, Command, Run};
 use crate::lease::Lease;
 use crate::metrics::Metrics;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(run) => match operate(run).await {
@@ -68,7 +68,9 @@ async fn operate(run: Run) -> Result<(), String> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
     let config = Config::infer().await.map_err(|error| format!("no way to the API server: {error}"))?;
     let client = |config: Config| Client::try_from(config).map_err(|error| format!("no way to the API server: {error}"));
-    let lease_client = client(Config { default_retry: false, ..config.clone() })?;
+    let mut lease_config = config.clone();
+    lease_config.default_retry = false;
+    let lease_client = client(lease_config)?;
     let client = client(config)?;
 
     let stopped = stop_signal()?;

@@ -1,12 +1,12 @@
 //! The only place that reads: the API server, Kafka, the workers.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use faust_crds::FaustApp;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -47,7 +47,7 @@ struct Unreachable {
 #[derive(Clone)]
 pub struct Observer {
     pub client: Client,
-    pub kafka: Connections,
+    pub kafka: Arc<Connections>,
     pub probe: Probe,
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use serde::Deserialize;
 
-use crate::model::{Draining, Reason, WorkerState};
+use crate::model::{Cluster, Draining, Reason, WorkerState};
 
 /// The label in which a pod, and the template that it was made from, carry their revision.
 pub const REVISION_LABEL: &str = "faust.dev/revision";
@@ -32,6 +32,39 @@ pub struct Trouble {
     pub message: String,
 }
 
+/// The pods that the StatefulSet of an application made, by ordinal.
+pub fn of(app: &str, cluster: &Cluster) -> Vec<PodFacts> {
+    let facts = |pod: &Pod| {
+        let worker = cluster.workers.get(pod.metadata.name.as_deref()?);
+        PodFacts::of(pod, worker).filter(|facts| facts.name == format!("{app}-{}", facts.ordinal))
+    };
+    let mut pods: Vec<_> = cluster.pods.iter().filter_map(facts).collect();
+    pods.sort_by_key(|pod| pod.ordinal);
+    pods
+}
+
+/// The revision that a pod was made from.
+pub fn revision(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get(REVISION_LABEL).map(String::as_str)
+}
+
+/// Where a pod's worker answers, once the pod has an address.
+pub fn web_address(pod: &Pod) -> Option<String> {
+    address(pod, "web")
+}
+
+/// Where it takes orders.
+pub fn admin_address(pod: &Pod) -> Option<String> {
+    address(pod, "admin")
+}
+
+fn address(pod: &Pod, port: &str) -> Option<String> {
+    let ip = pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| !ip.is_empty())?;
+    let mut ports = pod.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let number = ports.find(|found| found.name.as_deref() == Some(port))?.container_port;
+    Some(if ip.contains(':') { format!("[{ip}]:{number}") } else { format!("{ip}:{number}") })
+}
+
 impl PodFacts {
     /// None when the pod's name doesn't end in an ordinal: then no StatefulSet made it.
     pub fn of(pod: &Pod, worker: Option<&WorkerState>) -> Option<Self> {
@@ -52,7 +85,7 @@ impl PodFacts {
         Some(Self {
             ordinal,
             uid: pod.metadata.uid.clone().unwrap_or_default(),
-            revision: pod.metadata.labels.as_ref().and_then(|labels| labels.get(REVISION_LABEL)).cloned().unwrap_or_default(),
+            revision: revision(pod).unwrap_or_default().to_string(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             ready,
             running: status.and_then(|status| status.phase.as_deref()) == Some("Running"),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::readiness::{Reason, Unready};
 use crate::rt::{self, Instant};
 use crate::state::{Progress, WipeReason};
 use crate::time::TopicPartition;
@@ -127,13 +128,25 @@ pub(crate) struct Status {
     /// How many tasks the last assignment gave this worker.
     pub wanted: Gauge,
     waiting: Notice,
+    /// Why it waits.
+    reason: Mutex<Reason>,
+    /// What ends the worker.
+    fatal: Mutex<Option<String>>,
     /// The group's coordinator can't be reached.
     away: Notice,
 }
 
 impl Status {
     pub fn new(app: &'static str) -> Self {
-        Self { app, tasks: Mutex::default(), wanted: Gauge::default(), waiting: Notice::default(), away: Notice::default() }
+        Self {
+            app,
+            tasks: Mutex::default(),
+            wanted: Gauge::default(),
+            waiting: Notice::default(),
+            reason: Mutex::new(Reason::Joining),
+            fatal: Mutex::default(),
+            away: Notice::default(),
+        }
     }
 
     /// The meter of a task; it outlives the task, so that counters never fall.
@@ -147,12 +160,19 @@ impl Status {
     }
 
     /// What the whole worker waits for, in one sentence.
-    pub fn waiting(&self) -> Option<String> {
-        self.waiting.get()
+    pub fn wait_for(&self, reason: Reason, sentence: String) {
+        *self.reason.lock().unwrap() = reason;
+        self.waiting.say(&self.app, sentence);
     }
 
-    pub fn wait_for(&self, sentence: String) {
-        self.waiting.say(&self.app, sentence);
+    /// Something ends the worker.
+    pub fn fail(&self, sentence: &str) {
+        self.fatal.lock().unwrap().get_or_insert_with(|| sentence.to_string());
+    }
+
+    /// What ends the worker, if anything does.
+    pub fn fatal(&self) -> Option<String> {
+        self.fatal.lock().unwrap().clone()
     }
 
     /// The group's coordinator can't be reached; the member goes on trying, and its tasks go on.
@@ -172,6 +192,7 @@ impl Status {
     /// The worker drains and ends.
     pub fn stop(&self) {
         tracing::info!("{}: stopping", self.app);
+        *self.reason.lock().unwrap() = Reason::Stopping;
         self.waiting.put("stopping: what is in hand is finished and committed".into());
     }
 
@@ -181,27 +202,46 @@ impl Status {
     }
 
     /// Whether every task that is this worker's runs, or what is in the way.
-    pub fn running(&self) -> Result<(), String> {
-        if let Some(sentence) = self.waiting() {
-            return Err(sentence);
+    pub fn running(&self) -> Result<(), Unready> {
+        if let Some(sentence) = self.waiting.get() {
+            return Err(Unready::new(*self.reason.lock().unwrap(), sentence));
         }
         let wanted = self.wanted.get();
         let patience = if wanted < 0 { Duration::ZERO } else { PATIENCE };
         if let Some(sentence) = self.away.lasting(patience) {
-            return Err(sentence);
+            return Err(Unready::new(Reason::WaitingForKafka, sentence));
         }
-        let tasks: Vec<_> = self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).collect();
-        if let Some((task, problem)) = tasks.iter().find_map(|task| Some((task, task.unready()?))) {
-            return Err(format!("task {}: {problem}", task.id));
+        if let Some((task, problem)) = self.present().find_map(|task| task.unready().map(|problem| (task, problem))) {
+            return Err(Unready::new(problem.reason, format!("task {}: {}", task.id, problem.sentence)));
         }
-        let running = tasks.iter().filter(|task| task.stage() == Stage::Running).count() as i64;
         if wanted < 0 {
-            return Err("joining the group".into());
+            return Err(Unready::new(Reason::Joining, "joining the group"));
         }
+        let running = self.tasks_running();
         if running < wanted {
-            return Err(format!("{running} of {wanted} tasks run, the others are being opened or restored"));
+            let sentence = format!("{running} of {wanted} tasks run, the others are being opened or restored");
+            return Err(Unready::new(Reason::Restoring, sentence));
         }
         Ok(())
+    }
+
+    /// Whether every task that is this worker's runs, whatever else is in the way.
+    pub fn caught_up(&self) -> bool {
+        let wanted = self.wanted.get();
+        wanted >= 0 && self.tasks_running() >= wanted
+    }
+
+    /// Records between committed offset and end, over all inputs of this worker; none while one of them isn't known.
+    pub fn lag(&self) -> Option<i64> {
+        self.present().map(|task| task.inputs.iter().map(|input| input.lag()).sum::<Option<i64>>()).sum()
+    }
+
+    fn present(&self) -> impl Iterator<Item = Arc<TaskMeter>> {
+        self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent)
+    }
+
+    fn tasks_running(&self) -> i64 {
+        self.present().filter(|task| task.stage() == Stage::Running).count() as i64
     }
 }
 
@@ -286,10 +326,13 @@ impl TaskMeter {
     }
 
     /// A problem that makes the worker unready: Kafka that went away does so only after a while, for it comes back by itself.
-    fn unready(&self) -> Option<String> {
-        let long_away =
-            || self.away.lock().unwrap().as_ref().filter(|(_, since)| since.elapsed() > PATIENCE).map(|(why, _)| why.clone());
-        self.stopped().or_else(long_away)
+    fn unready(&self) -> Option<Unready> {
+        let long_away = || {
+            let away = self.away.lock().unwrap();
+            let (why, _) = away.as_ref().filter(|(_, since)| since.elapsed() > PATIENCE)?;
+            Some(Unready::new(Reason::WaitingForKafka, why))
+        };
+        self.stopped().map(|why| Unready::new(Reason::TaskStopped, why)).or_else(long_away)
     }
 
     fn stopped(&self) -> Option<String> {
@@ -431,15 +474,16 @@ mod tests {
     #[test]
     fn a_coordinator_that_goes_away_leaves_the_worker_ready_for_a_minute() {
         let status = Status::new("shop");
+        let away = |sentence: &str| Err(Unready::new(Reason::WaitingForKafka, sentence));
         status.away("no answer".into());
-        assert_eq!(status.running(), Err("no answer".into()), "it has no assignment yet");
+        assert_eq!(status.running(), away("no answer"), "it has no assignment yet");
         status.go_on();
         status.wanted.set(0);
         status.away("no answer".into());
         assert_eq!(status.running(), Ok(()));
         status.away.0.lock().unwrap().since = Some(rt::now() - PATIENCE);
         status.away("connection refused".into());
-        assert_eq!(status.running(), Err("connection refused".into()), "counted from the first sentence");
+        assert_eq!(status.running(), away("connection refused"), "counted from the first sentence");
         status.go_on();
         assert_eq!(status.running(), Ok(()));
     }

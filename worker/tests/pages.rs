@@ -1,5 +1,7 @@
 //! The HTTP pages of a worker.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use base64::Engine;
@@ -91,6 +93,28 @@ async fn every_line_of_the_metrics_is_prometheus_text() {
     );
     assert_eq!((sum("faust_ready"), sum("faust_assigned_partitions{"), sum("faust_task_epochs_total{")), (1.0, 2.0, 2.0));
     assert_eq!(samples.iter().filter(|(name, _)| name.starts_with("faust_lag_records{")).count(), 2);
+    worker.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn promtool_has_nothing_to_say_about_the_metrics() {
+    let Counting { app, input } = counting(app("judged"));
+    let worker = start(app).await;
+    let web = worker.web();
+    input.send("a", &1).await.unwrap();
+    until_committed(web, "in", 1).await;
+    let page = get(web, "/metrics").await;
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool, which `scripts/setup.sh test` brings");
+    promtool.stdin.take().expect("piped").write_all(page.body.as_bytes()).unwrap();
+    let said = promtool.wait_with_output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+    assert!(said.status.success() && out.is_empty() && err.is_empty(), "{}: {out}{err}", said.status);
     worker.stop().await.unwrap();
 }
 

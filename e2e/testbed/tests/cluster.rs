@@ -16,7 +16,7 @@ mod on_cluster {
             let probe = Probe { cluster: Cluster::find().unwrap(), namespace: unique("smoke") };
             let manifest = POD.replace("NAMESPACE", &probe.namespace).replace("IMAGE", &probe.cluster.image("probe"));
             probe.cluster.kubectl_with_input(["apply", "-f", "-"], &manifest).unwrap();
-            probe.kubectl("wait --for=condition=Ready pod/probe --timeout=60s").unwrap();
+            probe.kubectl("wait --for=condition=Ready pod/probe --timeout=180s").unwrap();
             probe
         }
 
@@ -59,9 +59,26 @@ mod on_cluster {
     fn a_volume_grows_under_its_pod() {
         let probe = Probe::start();
         probe.kubectl(r#"patch pvc data -p {"spec":{"resources":{"requests":{"storage":"256Mi"}}}}"#).unwrap();
-        probe.kubectl("wait --for=jsonpath={.status.capacity.storage}=256Mi pvc/data --timeout=60s").unwrap();
+        probe.kubectl("wait --for=jsonpath={.status.capacity.storage}=256Mi pvc/data --timeout=180s").unwrap();
         let size = probe.run("df /data").unwrap();
         assert!(size.starts_with("/data: 2"), "{size}");
+    }
+
+    #[test]
+    fn users_with_a_password_may_do_what_a_rule_says() {
+        let probe = Probe::start();
+        let topic = unique("smoke");
+        let kafka = probe.cluster.kafka();
+        kafka.create_topic(&topic, 1, &[]).unwrap();
+        let rule = ["--add", "--topic", &topic, "--operation", "All", "--allow-principal", "User:worker"];
+        kafka.tool("AclCommand", rule).unwrap();
+
+        probe.run(&format!("records kafka.default.svc:9096 {topic} 10 worker")).unwrap();
+        let refused = probe.run(&format!("records kafka.default.svc:9096 {topic} 10 other")).unwrap_err();
+        assert!(refused.contains("TOPIC_AUTHORIZATION_FAILED"), "{refused}");
+
+        kafka.tool("AclCommand", ["--remove", "--force", "--topic", &topic]).unwrap();
+        kafka.delete_topic(&topic).unwrap();
     }
 
     #[test]

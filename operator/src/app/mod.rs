@@ -68,6 +68,11 @@ impl Refused {
     }
 }
 
+/// What selects the pods of the FaustApp of that name, and everything else of it.
+pub fn selector(name: &str) -> String {
+    format!("app.kubernetes.io/name=faustapp,app.kubernetes.io/instance={name}")
+}
+
 /// Checks what the schema can't, and resolves what is left to be resolved. The first thing that is wrong is the one that is told.
 pub fn resolve(faust_app: &FaustApp) -> Result<App, Refused> {
     let (metadata, spec) = (&faust_app.metadata, &faust_app.spec);
@@ -132,7 +137,7 @@ impl App {
 
     /// What selects the pods; it can't change, since the StatefulSet's can't.
     pub fn selector(&self) -> String {
-        format!("app.kubernetes.io/name=faustapp,app.kubernetes.io/instance={}", self.name)
+        selector(&self.name)
     }
 
     /// How many pods are asked for, before the cap by partitions.

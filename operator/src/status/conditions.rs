@@ -80,7 +80,12 @@ fn rank(reason: Reason) -> u8 {
         Reason::PodStarting => 18,
         Reason::TopicsPending => 19,
         Reason::CappedByPartitions | Reason::NotEnoughPods | Reason::Warming => 20,
-        Reason::PodReplaced | Reason::RolloutFinished | Reason::Scaled | Reason::TopicConfigured | Reason::TopicCreated => 21,
+        Reason::PodReplaced
+        | Reason::RolloutFinished
+        | Reason::Scaled
+        | Reason::TopicConfigured
+        | Reason::TopicCreated
+        | Reason::TopicReplaced => 21,
         Reason::AsWanted => 22,
     }
 }

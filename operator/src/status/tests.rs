@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use super::{Bands, Parts, compose, events};
 use crate::app::Refused;
 use crate::model::{Reason, STEADY, Verdict};
-use crate::workers::pods;
+use crate::pods;
 use crate::workers::tests::world::World;
 
 fn at(seconds: i64) -> Timestamp {

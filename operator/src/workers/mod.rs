@@ -20,7 +20,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::app::App;
 use crate::model::{Action, Event, Kafka, Reason, Snapshot, Verdict};
-use crate::pods::{PodFacts, REVISION_LABEL};
+use crate::pods::{self, PodFacts, REVISION_LABEL};
 
 /// What other parts of the plan say to this one.
 #[derive(Clone, Copy, Debug)]
@@ -113,17 +113,6 @@ pub fn plan(app: &App, snapshot: &Snapshot, input: Input) -> Workers {
     }
 }
 
-/// The pods of the app that its StatefulSet made, by ordinal.
-pub fn pods(app: &App, snapshot: &Snapshot) -> Vec<PodFacts> {
-    let fact = |pod: &k8s_openapi::api::core::v1::Pod| {
-        let worker = snapshot.cluster.workers.get(pod.metadata.name.as_deref()?);
-        PodFacts::of(pod, worker).filter(|pod| pod.name == app.pod_name(pod.ordinal))
-    };
-    let mut pods: Vec<_> = snapshot.cluster.pods.iter().filter_map(fact).collect();
-    pods.sort_by_key(|pod| pod.ordinal);
-    pods
-}
-
 impl<'a> View<'a> {
     fn of(app: &'a App, snapshot: &Snapshot, input: Input<'a>) -> Self {
         let set = snapshot.cluster.stateful_set.as_ref().map(Set::of);
@@ -140,7 +129,7 @@ impl<'a> View<'a> {
         let desired = scale::desired(app.wanted(), input.cap, running, snapshot.status.operation.as_ref());
         let told = snapshot.status.conditions.iter().find(|condition| condition.type_ == "WorkersReady");
         let told = told.map(|condition| condition.message.clone());
-        Self { app, now: snapshot.now, input, set, pods: pods(app, snapshot), held, desired, told }
+        Self { app, now: snapshot.now, input, set, pods: pods::of(&app.name, &snapshot.cluster), held, desired, told }
     }
 
     fn pod(&self, name: &str) -> Option<&PodFacts> {

@@ -110,11 +110,11 @@ fn halted(view: &View, revision: &Revision, goal: &str) -> Verdict {
     if let Some(told) = view.told.as_ref().filter(|told| told.starts_with(&begin)) {
         return Verdict { again, ..Verdict::stalled(Reason::RolloutHalted, told.clone()) };
     }
-    let cause =
+    let troubled =
         trouble(view, &revision.target).filter(|(pod, ..)| view.pod(pod).is_some_and(|pod| pod.revision == revision.target));
-    let cause = cause.map(|(pod, _, message)| format!(" ({pod}: {message})")).unwrap_or_default();
+    let cause = troubled.map_or_else(|| unready(view).1, |(pod, _, message)| format!("{pod}: {message}"));
     let message = format!(
-        "{begin} for {} seconds{cause}: the pods go on with revision {goal}. It is tried again when the spec changes",
+        "{begin} for {} seconds ({cause}): the pods go on with revision {goal}. It is tried again when the spec changes",
         view.app.progress_deadline.as_secs(),
     );
     Verdict { again, ..Verdict::stalled(Reason::RolloutHalted, message) }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::agent::{self, Agent, AgentInputs, AgentNode, State};
 use crate::cli;
+use crate::contract;
 use crate::control;
 use crate::error::{Error, Result, TopologyError};
 use crate::model::{Key, Value};
@@ -131,11 +132,10 @@ impl App {
     }
 
     /// Starts a worker inside of a program that has a tokio runtime of its own: no command line, no signal handlers, no logging.
-    /// Settings come from the code and from `FAUST_*` variables.
+    /// Settings come from the code, from `FAUST_*` variables, and from the file that `FAUST_CONFIG` names.
     pub async fn start(self) -> Result<Worker> {
-        let code = self.0.settings();
-        let settings = crate::settings::resolve(self.0.id, &code, cli::environment(), &[])?;
-        let worker = control::start(self.0, settings).await.map_err(Error::from)?;
+        let configured = contract::configure(self.0.id, &self.0.settings(), cli::environment(), &[])?;
+        let worker = control::start(self.0, configured).await.map_err(Error::from)?;
         Ok(Worker::new(worker))
     }
 }

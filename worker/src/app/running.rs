@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::control::drain::{DrainHandle, DrainState};
 use crate::error::QueryError;
 use crate::group::Membership;
 use crate::log::{Log, Producer, partition_of};
+use crate::readiness::{Reason, Unready};
 use crate::status::Status;
 use crate::table::TableNode;
 use crate::task::shard::Message;
@@ -16,6 +18,7 @@ use crate::topology::{Groups, Topology};
 pub(crate) struct Running {
     pub producer: Arc<dyn Producer>,
     pub status: Arc<Status>,
+    pub drain: DrainHandle,
     topology: Arc<Topology>,
     partitions: OnceLock<Vec<u32>>,
     membership: OnceLock<Arc<dyn Membership>>,
@@ -27,6 +30,7 @@ impl Running {
         Self {
             producer: log.producer(),
             status,
+            drain: DrainHandle::new(),
             topology,
             partitions: OnceLock::new(),
             membership: OnceLock::new(),
@@ -49,12 +53,33 @@ impl Running {
     }
 
     /// Whether the worker is a member of its group and all its tasks run; else what is in the way, in one sentence.
-    pub fn readiness(&self) -> Result<(), String> {
-        self.status.running()?;
-        match self.membership() {
-            Some(membership) if membership.view().joined => Ok(()),
-            _ => Err("joining the group".into()),
+    pub fn readiness(&self) -> Result<(), Unready> {
+        match self.drain.state() {
+            Some(DrainState::Draining) => {
+                return Err(Unready::new(Reason::Draining, "draining: its partitions go to other workers"));
+            }
+            Some(DrainState::Drained) => {
+                return Err(Unready::new(Reason::Drained, "drained: it has left the group and waits to be stopped"));
+            }
+            None => {}
         }
+        self.status.running()?;
+        if self.is_joined() { Ok(()) } else { Err(Unready::new(Reason::Joining, "joining the group")) }
+    }
+
+    /// Whether the worker is a member and every task that is its own runs.
+    pub fn caught_up(&self) -> bool {
+        self.is_joined() && self.status.caught_up()
+    }
+
+    /// Records that this worker has still to process, where that is known.
+    pub fn lag(&self) -> Option<i64> {
+        self.status.lag().filter(|_| self.is_joined())
+    }
+
+    /// Whether the worker is a member of its group.
+    pub fn is_joined(&self) -> bool {
+        self.drain.state() != Some(DrainState::Drained) && self.membership().is_some_and(|membership| membership.view().joined)
     }
 
     pub fn shards(&self, shards: Vec<mpsc::UnboundedSender<Message>>) {
@@ -68,7 +93,7 @@ impl Running {
             return Err(QueryError::NotStarted { table: table.name });
         };
         // Before there is an assignment nobody can say that the row is elsewhere.
-        if self.membership().is_none_or(|membership| !membership.view().joined) {
+        if !self.is_joined() {
             return Err(QueryError::NotStarted { table: table.name });
         }
         let partition = partition_of(&key, partitions[group]);

@@ -30,7 +30,12 @@ impl Worker {
         self.0.web
     }
 
-    /// Drains, commits, leaves the group.
+    /// Where its admin server is, if it has one.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.0.admin
+    }
+
+    /// Finishes what is in hand, commits, and leaves the group, or keeps its place there that has an instance id.
     pub async fn stop(self) -> Result<()> {
         self.0.stop();
         Ok(self.0.ended().await?)

@@ -2,6 +2,7 @@
 
 mod exit;
 pub(crate) mod logging;
+mod panics;
 mod run;
 mod signals;
 #[cfg(test)]
@@ -11,7 +12,8 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, ArgMatches};
 
-use crate::settings::{self, PASSTHROUGH, Resolved, Setting, Settings, TABLE};
+use crate::contract::{self, Configured};
+use crate::settings::{PASSTHROUGH, Setting, Settings, TABLE};
 
 pub(crate) use exit::{Exit, ExitReason, Refusal};
 pub(crate) use run::main;
@@ -21,8 +23,12 @@ pub(crate) use signals::{Signals, Stop};
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Run a worker.
-    Worker(Resolved),
+    Worker(Box<Configured>),
+    /// Print this, and do nothing else.
+    Print(String),
 }
+
+const PRINT_CONFIG: &str = "print-config";
 
 /// Reads the arguments, the program's name first, and settles the settings. `version` is the app's own.
 pub(crate) fn parse(
@@ -34,8 +40,11 @@ pub(crate) fn parse(
 ) -> Result<Command, Exit> {
     let matches = grammar(app_id, version).try_get_matches_from(arguments).map_err(Exit::Said)?;
     let (_, worker) = matches.subcommand().expect("the grammar asks for a command, and has one");
-    let resolved = settings::resolve(app_id, code, environment, &flags(worker)).map_err(Refusal::from)?;
-    Ok(Command::Worker(resolved))
+    let configured = contract::configure(app_id, code, environment, &flags(worker))?;
+    if worker.get_flag(PRINT_CONFIG) {
+        return Ok(Command::Print(configured.settings.listing()));
+    }
+    Ok(Command::Worker(Box::new(configured)))
 }
 
 /// The process's environment. What isn't UTF-8 has replacement characters, which no setting takes.
@@ -47,10 +56,18 @@ pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
 fn grammar(app_id: &str, version: &'static str) -> clap::Command {
     let worker = clap::Command::new("worker")
         .about("Run a worker of this app until it is told to stop")
-        .after_help("A flag wins over its environment variable, and that over the app's code.")
+        .after_help(
+            "A flag wins over its environment variable, that over the configuration file (--config), and that over the app's code.",
+        )
         .next_line_help(true)
         .args(TABLE.iter().map(|setting| setting_flag(setting, app_id)))
-        .arg(passthrough_flag());
+        .arg(passthrough_flag())
+        .arg(
+            Arg::new(PRINT_CONFIG)
+                .long(PRINT_CONFIG)
+                .action(ArgAction::SetTrue)
+                .help("Print every setting with its value and where that came from (flag, env, file, code, default), and end"),
+        );
     clap::Command::new("app")
         .display_name(app_id)
         .bin_name(app_id)

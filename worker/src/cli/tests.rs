@@ -17,9 +17,21 @@ fn said(arguments: &[&str]) -> (i32, String) {
 #[test]
 fn a_worker_is_told_its_settings_by_flags() {
     let flags = ["worker", "--session-timeout", "6s", "--web-port=0", "--kafka", "linger.ms=20", "--kafka", "debug=broker"];
-    let Command::Worker(settings) = told(&flags, &[("FAUST_WEB_PORT", "1")]).unwrap();
+    let Command::Worker(configured) = told(&flags, &[("FAUST_WEB_PORT", "1")]).unwrap() else { panic!() };
+    let settings = configured.settings;
     assert_eq!((settings.session_timeout, settings.web_port), (secs(6), 0));
     assert_eq!(settings.kafka.to_string(), "debug=broker linger.ms=20");
+}
+
+#[test]
+fn the_configuration_can_be_printed_with_the_source_of_every_value() {
+    let Command::Print(text) = told(&["worker", "--print-config", "--node=n1"], &[("FAUST_WEB_PORT", "1")]).unwrap() else {
+        panic!()
+    };
+    for line in ["broker = memory:// (code)", "web-port = 1 (env)", "node = n1 (flag)", "log-level = info (default)"] {
+        assert!(text.lines().any(|listed| listed == line), "{line}: {text}");
+    }
+    assert!(matches!(told(&["worker", "--print-config", "--web-port=x"], &[]), Err(Exit::Refused(_))));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::{AppNode, Running};
 use crate::cli::{ExitReason, Refusal};
+use crate::contract::{Configured, Description};
 use crate::error::TopologyError;
 use crate::group::Membership;
 use crate::log::{Log, LogError};
@@ -23,8 +24,10 @@ use crate::status::Status;
 use crate::task::flusher::Flusher;
 use crate::task::shard::{self, Shared};
 use crate::topology::Topology;
-use crate::web;
+use crate::web::admin::{self, Admin};
+use crate::web::{self, Facts};
 
+pub(crate) mod drain;
 mod lag;
 mod tasks;
 mod topics;
@@ -55,7 +58,7 @@ fn failed(sentence: impl Into<String>) -> Refusal {
 }
 
 fn panicked(what: &str) -> Refusal {
-    Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust; the message stands above"))
+    Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust"))
 }
 
 /// Between two looks at whether the worker is ready.
@@ -71,10 +74,12 @@ pub(crate) struct Handle {
     running: Arc<Running>,
     /// Where the HTTP pages are.
     pub web: SocketAddr,
+    /// Where the admin server is, if there is one.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Handle {
-    /// Drain, commit, leave. Saying it twice changes nothing.
+    /// Finish, commit, leave the group or keep the place there that has an instance id. Saying it twice changes nothing.
     pub fn stop(&self) {
         // One that has ended needs no stop.
         let _ = self.stop.send(());
@@ -97,18 +102,22 @@ impl Handle {
 }
 
 /// Starts a worker on threads of its own; returns when its HTTP pages answer, which is long before it has joined.
-pub(crate) async fn start(app: &'static AppNode, settings: Resolved) -> Result<Handle, Refusal> {
-    start_on(Rt::threads(), app, settings).await
+pub(crate) async fn start(app: &'static AppNode, configured: Configured) -> Result<Handle, Refusal> {
+    start_on(Rt::threads(), app, configured).await
 }
 
 /// Starts a worker on `rt`.
-pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) -> Result<Handle, Refusal> {
+pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, configured: Configured) -> Result<Handle, Refusal> {
     let topology = app.topology().map_err(contradictory)?;
+    let Configured { settings, declared, ignored } = configured;
+    let description = Description::new(app.id, &topology);
+    declared.check(&description)?;
     let (begun, on_begun) = oneshot::channel();
     let (end, on_end) = watch::channel(None);
     let (stop, stops) = mpsc::unbounded_channel();
     let status = Arc::new(Status::new(app.id));
-    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), status };
+    let facts = Arc::new(Facts { instance: settings.instance_id.clone(), ignored, topology: description });
+    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), status, facts };
     rt.start("faust-control", move || {
         Box::pin(async move {
             let result = worker.run(begun, stops).await;
@@ -117,7 +126,7 @@ pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, settings: Resolved) 
         })
     });
     match on_begun.await {
-        Ok((web, running)) => Ok(Handle { stop, end: on_end, running, web }),
+        Ok(Begun { web, admin, running }) => Ok(Handle { stop, end: on_end, running, web, admin }),
         Err(_) => {
             let mut on_end = on_end;
             let end = on_end.wait_for(Option::is_some).await.map(|end| end.clone().expect("waited for"));
@@ -134,6 +143,13 @@ fn contradictory(problems: Vec<TopologyError>) -> Refusal {
     Refusal::new(ExitReason::TopologyRefused, sentences.join("; "))
 }
 
+/// What is known once the HTTP pages answer.
+struct Begun {
+    web: SocketAddr,
+    admin: Option<SocketAddr>,
+    running: Arc<Running>,
+}
+
 /// What a worker is made of.
 struct Starting {
     rt: Rt,
@@ -141,15 +157,15 @@ struct Starting {
     settings: Arc<Resolved>,
     topology: Arc<Topology>,
     status: Arc<Status>,
+    facts: Arc<Facts>,
 }
 
 impl Starting {
-    async fn run(
-        self,
-        begun: oneshot::Sender<(SocketAddr, Arc<Running>)>,
-        mut stops: mpsc::UnboundedReceiver<()>,
-    ) -> Result<(), Refusal> {
-        let Self { rt, app, settings, topology, status } = self;
+    async fn run(self, begun: oneshot::Sender<Begun>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Refusal> {
+        let Self { rt, app, settings, topology, status, facts } = self;
+        if !facts.ignored.is_empty() {
+            tracing::warn!("{}: not known to this version and left out: {}", app.id, facts.ignored.join(", "));
+        }
         let stores = rt.blocking({
             let place = place(&settings);
             move || Stores::open(&place)
@@ -159,17 +175,29 @@ impl Starting {
         let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone()));
         let server = web::bind(&settings).await?;
         let address = server.address();
+        let admin = admin::bind(rt, &settings).await?;
+        let admin_address = admin.as_ref().map(Admin::address);
         write_port(&settings, address.port());
-        let pages = tokio::spawn(server.serve(app, running.clone()));
-        // Nobody waits any more: the worker starts all the same.
-        let _ = begun.send((address, running.clone()));
+        let pages = tokio::spawn(server.serve(app, running.clone(), facts));
         tracing::info!("{}: HTTP on http://{address}", app.id);
+        let admin = admin.map(|admin| tokio::spawn(admin.serve(rt, running.clone())));
+        if let Some(address) = admin_address {
+            tracing::info!("{}: admin server on http://{address}", app.id);
+        }
+        // Nobody waits any more: the worker starts all the same.
+        let _ = begun.send(Begun { web: address, admin: admin_address, running: running.clone() });
 
         let result = async {
             let groups = tokio::select! {
                 biased;
                 Some(()) = stops.recv() => return Ok(()),
-                groups = topics::prepare(&*log, &topology, &status) => groups?,
+                () = running.drain.begun() => {
+                    // It has never joined, so there is nothing to give away.
+                    running.drain.done();
+                    stops.recv().await;
+                    return Ok(());
+                }
+                groups = topics::prepare(&*log, &topology, settings.topic_management, &status) => groups?,
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);
@@ -180,6 +208,9 @@ impl Starting {
         };
         let result = result.await;
         pages.abort();
+        if let Some(admin) = admin {
+            admin.abort();
+        }
         result
     }
 }
@@ -215,6 +246,7 @@ struct Joined {
 }
 
 impl Joined {
+    /// Until a stop or a failure. A worker that has drained waits here for its stop.
     async fn run(
         self,
         app: &'static AppNode,
@@ -253,10 +285,19 @@ impl Joined {
 
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
+        let mut drains = false;
         let mut result = loop {
+            if tasks.have_left() {
+                running.drain.done();
+            }
             tokio::select! {
                 biased;
                 Some(()) = stops.recv() => break Ok(()),
+                () = running.drain.begun(), if !drains => {
+                    drains = true;
+                    tracing::info!("{}: draining", app.id);
+                    membership.drain();
+                }
                 why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
                     if let Err(fault) = tasks.follow(event, &*membership) {
@@ -268,6 +309,9 @@ impl Joined {
                 Some(_) = ends.next() => break Err(panicked("a shard")),
             }
         };
+        if let Err(fault) = &result {
+            status.fail(&fault.sentence);
+        }
         status.stop();
         // What did not drain when it was revoked has been said then.
         undrained.store(false, Ordering::Relaxed);
@@ -279,7 +323,7 @@ impl Joined {
         if let Ok(why) = failure.try_recv() {
             result = result.and(Err(failed(why)));
         }
-        if tokio::time::timeout(transport::LEAVE, membership.leave()).await.is_err() {
+        if tokio::time::timeout(transport::LEAVE, membership.end()).await.is_err() {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
         lags.abort();

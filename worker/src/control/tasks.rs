@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{ExitReason, Refusal};
 use crate::group::{GroupEvent, Membership};
+use crate::readiness::Reason;
 use crate::task::shard::{Message, Shared, Stop};
 use crate::topology::TaskId;
 
@@ -25,6 +26,8 @@ pub(super) struct Tasks {
     endings: FuturesUnordered<Pin<Box<dyn Future<Output = TaskId> + Send>>>,
     /// The group waits to be told that what it took away has been given up.
     owes_release: bool,
+    /// The member has left the group for good.
+    left: bool,
 }
 
 struct Held {
@@ -42,6 +45,7 @@ impl Tasks {
             leaving: BTreeMap::new(),
             endings: FuturesUnordered::new(),
             owes_release: false,
+            left: false,
         }
     }
 
@@ -75,13 +79,29 @@ impl Tasks {
                     self.give_up(id, Stop::Drop);
                 }
             }
-            GroupEvent::Waiting { reason } => status.wait_for(reason),
+            GroupEvent::Waiting { reason } => status.wait_for(Reason::Joining, reason),
             GroupEvent::Away { reason } => status.away(reason),
             GroupEvent::Failed { reason } => return Err(Refusal::new(ExitReason::KafkaRefuses, reason)),
-            GroupEvent::Left => {}
+            GroupEvent::Left => self.leave(),
         }
         self.settle(membership);
         Ok(())
+    }
+
+    /// Nothing follows any more: what is still in hand is finished.
+    fn leave(&mut self) {
+        self.left = true;
+        self.wanted.clear();
+        self.shared.status.wanted.set(0);
+        self.shared.status.go_on();
+        for id in self.held.keys().copied().collect::<Vec<_>>() {
+            self.give_up(id, Stop::Drain(self.shared.settings.shutdown_timeout));
+        }
+    }
+
+    /// The member has left the group, and the last task has ended.
+    pub fn have_left(&self) -> bool {
+        self.left && self.held.is_empty() && self.leaving.is_empty()
     }
 
     /// Resolves when another task has left; never while none is leaving.

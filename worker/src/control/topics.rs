@@ -1,4 +1,4 @@
-//! Waits until every topic is there with partition counts that fit, and creates the changelogs.
+//! Waits until every topic is there with partition counts that fit, and creates the changelogs where that is the worker's business.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -6,29 +6,36 @@ use std::time::Duration;
 
 use crate::cli::Refusal;
 use crate::log::{Log, LogError, NewTopic, TopicFacts};
+use crate::readiness::{Reason, Unready};
+use crate::settings::TopicManagement;
 use crate::status::Status;
-use crate::topology::{Groups, Topology};
+use crate::topology::{CHANGELOG_CONFIG, Groups, Topology};
 
 /// Between two looks at what is missing.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Resolves when the worker can join: all topics exist, and the changelogs too. What is waited for is said in the status.
-pub(super) async fn prepare(log: &dyn Log, topology: &Topology, status: &Status) -> Result<Groups, Refusal> {
+pub(super) async fn prepare(
+    log: &dyn Log,
+    topology: &Topology,
+    management: TopicManagement,
+    status: &Status,
+) -> Result<Groups, Refusal> {
     loop {
-        match look(log, topology).await {
+        match look(log, topology, management).await {
             Ok(groups) => {
                 status.go_on();
                 return Ok(groups);
             }
             Err(Problem::Refused(error)) => return Err(error.into()),
-            Err(Problem::Waiting(sentence)) => status.wait_for(sentence),
+            Err(Problem::Waiting(Unready { reason, sentence })) => status.wait_for(reason, sentence),
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
 enum Problem {
-    Waiting(String),
+    Waiting(Unready),
     Refused(LogError),
 }
 
@@ -36,18 +43,19 @@ impl From<LogError> for Problem {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Refused(_) | LogError::Config(_) => Self::Refused(error),
-            other => Self::Waiting(other.to_string()),
+            LogError::Unavailable(_) => Self::Waiting(Unready::new(Reason::WaitingForKafka, error.to_string())),
+            LogError::UnknownTopic(_) | LogError::OutOfRange { .. } => error.to_string().into(),
         }
     }
 }
 
 impl From<String> for Problem {
     fn from(sentence: String) -> Self {
-        Self::Waiting(sentence)
+        Self::Waiting(Unready::new(Reason::WaitingForTopics, sentence))
     }
 }
 
-async fn look(log: &dyn Log, topology: &Topology) -> Result<Groups, Problem> {
+async fn look(log: &dyn Log, topology: &Topology, management: TopicManagement) -> Result<Groups, Problem> {
     let used = || topology.groups.iter().flat_map(|group| &group.topics).chain(&topology.sinks);
     create_declared_in_memory(log, used()).await?;
     let names: Vec<String> = used().map(|topic| topic.name.to_string()).collect();
@@ -68,7 +76,7 @@ async fn look(log: &dyn Log, topology: &Topology) -> Result<Groups, Problem> {
         }
     }
     let groups = topology.groups.iter().map(|group| group.partitioned(&counts)).collect::<Result<Groups, String>>()?;
-    changelogs(log, topology, &groups).await?;
+    changelogs(log, topology, &groups, management).await?;
     for topic in used() {
         topic.partitions.store(counts[topic.name], Ordering::Relaxed);
     }
@@ -91,19 +99,30 @@ async fn create_declared_in_memory<'a>(
     log.create(&new).await
 }
 
-/// Creates the changelogs that are missing; one that is there must have its table's number of partitions.
-async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups) -> Result<(), Problem> {
+/// Creates the changelogs that are missing, or waits for who does; one that is there must have its table's number of partitions.
+async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups, management: TopicManagement) -> Result<(), Problem> {
+    let config = CHANGELOG_CONFIG.map(|(key, value)| (key.to_string(), value.to_string()));
     let wanted: Vec<NewTopic> = topology
         .groups
         .iter()
         .zip(groups)
         .flat_map(|(group, counts)| group.tables.iter().map(|table| (table.changelog(), counts.partitions)))
-        .map(|(name, partitions)| NewTopic { name, partitions, config: vec![("cleanup.policy".into(), "compact".into())] })
+        .map(|(name, partitions)| NewTopic { name, partitions, config: config.to_vec() })
         .collect();
     let names: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
     let known = if log.makes_topics() { Default::default() } else { log.topics(&names).await? };
     let missing: Vec<NewTopic> = wanted.iter().filter(|topic| !known.contains_key(&topic.name)).cloned().collect();
     if !missing.is_empty() {
+        // In memory nobody else could.
+        if management == TopicManagement::Operator && !log.makes_topics() {
+            let missing: Vec<String> =
+                missing.iter().map(|topic| format!("`{}` ({} partitions)", topic.name, topic.partitions)).collect();
+            return Err(format!(
+                "changelogs that don't exist: {}; `topic-management` says that an operator creates them, the worker goes on by itself",
+                missing.join(", ")
+            )
+            .into());
+        }
         log.create(&missing).await?;
     }
     let facts = log.topics(&names).await?;

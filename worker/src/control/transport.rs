@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::cli::Refusal;
 #[cfg(feature = "kafka")]
+use crate::contract;
+#[cfg(feature = "kafka")]
 use crate::group::{GroupSettings, KafkaGroup};
 use crate::group::{Membership, SingleGroup};
 #[cfg(feature = "kafka")]
@@ -85,16 +87,16 @@ fn kafka_settings(settings: &Resolved, brokers: &str, app: &str) -> crate::log::
     }
 }
 
-/// Joins the group; `endpoint` is where other workers reach this one.
+/// Joins the group; other workers reach this one where it `listens`, if the settings don't say where.
 pub(super) async fn membership(
     settings: &Resolved,
     groups: Groups,
     app: &str,
-    endpoint: SocketAddr,
+    listens: SocketAddr,
 ) -> Result<Arc<dyn Membership>, Refusal> {
     match &settings.broker {
         Broker::Memory => {
-            let _ = endpoint;
+            let _ = listens;
             #[cfg(test)]
             if let Some(group) = in_memory(app).group.lock().unwrap().clone() {
                 return Ok(group);
@@ -111,7 +113,9 @@ pub(super) async fn membership(
                 session_timeout: settings.session_timeout,
                 rebalance_timeout: settings.rebalance_timeout,
                 margin: settings.message_timeout(),
-                endpoint: endpoint.to_string(),
+                instance: settings.instance_id.clone(),
+                endpoint: settings.advertised_address.clone().unwrap_or_else(|| listens.to_string()),
+                zone: contract::zone(settings)?.or_else(|| settings.node.clone()).unwrap_or_default(),
             };
             Ok(KafkaGroup::start(group))
         }

@@ -55,8 +55,15 @@ pub(crate) trait Membership: Send + Sync + 'static {
     /// What to tell about this member.
     fn view(&self) -> MemberView;
 
-    /// Leaves the group and ends. Call it when everything is committed.
-    fn leave(&self) -> BoxFuture<'_, ()>;
+    /// The stores of this process lack what their changelogs have. A static member whose place was kept lets the group know of it.
+    fn cold(&self);
+
+    /// Lets others take this member's tasks, while it goes on with them until they are taken; when it has none any more it leaves for
+    /// good, and says [`Left`](GroupEvent::Left).
+    fn drain(&self);
+
+    /// Ends: leaves the group, or keeps its place there if that has an instance id. Call it when everything is committed.
+    fn end(&self) -> BoxFuture<'_, ()>;
 }
 
 /// What the group says.
@@ -76,7 +83,7 @@ pub(crate) enum GroupEvent {
     Away { reason: String },
     /// The group can't be joined at all, in one sentence: the worker ends (exit 69).
     Failed { reason: String },
-    /// Answer to [`Membership::leave`].
+    /// The member has ended, after [`Membership::drain`] or [`Membership::end`].
     Left,
 }
 

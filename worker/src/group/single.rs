@@ -63,7 +63,13 @@ impl Membership for SingleGroup {
         MemberView { member: "single".to_string(), generation: GENERATION, leader: true, joined: true, rebalances: 1 }
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
+    fn cold(&self) {}
+
+    fn drain(&self) {
+        self.events.push(GroupEvent::Left);
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
         self.lease.end();
         self.events.push(GroupEvent::Left);
         Box::pin(std::future::ready(()))
@@ -89,7 +95,7 @@ mod tests {
         assert!(group.lease().holds(crate::rt::uptime_millis()));
         let (a, b) = (TopicPartition::new("a", 0), TopicPartition::new("b", 1));
         group.commit(vec![(b.clone(), 7)]).await.unwrap();
-        group.leave().await;
+        group.end().await;
         assert_eq!(group.next().await, GroupEvent::Left);
 
         let again = SingleGroup::start(&groups, offsets);

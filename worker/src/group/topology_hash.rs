@@ -1,5 +1,6 @@
 //! One number for a topology, so that members that mean different things by the same task id notice.
 
+use crate::fnv::Fnv;
 use crate::topology::CoPartitioned;
 
 /// Equal for equal co-partition groups and partition counts, in every process and every version of this crate.
@@ -8,7 +9,7 @@ pub(crate) struct TopologyHash(pub u64);
 
 impl TopologyHash {
     pub fn of(groups: &[CoPartitioned]) -> Self {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        let mut hash = Fnv::new();
         for group in groups {
             for topic in &group.topics {
                 hash.eat(topic.as_bytes());
@@ -17,16 +18,5 @@ impl TopologyHash {
             hash.eat(&group.partitions.to_be_bytes());
         }
         Self(hash.0)
-    }
-}
-
-/// FNV-1a: the standard library's hashers promise nothing across versions.
-struct Fnv(u64);
-
-impl Fnv {
-    fn eat(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
     }
 }

@@ -4,17 +4,20 @@
 //! fields it knows and leaves the rest alone. Numbers are LEB128, because the coordinator keeps all members' bytes in one record.
 
 use super::topology_hash::TopologyHash;
+use crate::fnv::Fnv;
 use crate::topology::TaskId;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The first one with `draining` and `heard`.
+const HAS_DRAINING: u8 = 2;
 
 /// What a member tells of itself.
 ///
 /// The broker rebalances when a single byte of it changes, so it is put together once for each rebalance that the member wants (the
-/// `nonce` counts those) and repeated as it is whenever an answer got lost.
+/// `nonce` counts those, from a number that no earlier process had) and repeated as it is whenever an answer got lost.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Subscription {
-    /// The process, whatever member id the coordinator gives it.
+    /// The instance id of a static member; else the process, whatever member id the coordinator gives it.
     pub process: String,
     pub nonce: u64,
     /// Where other workers reach this one, as `host:port`; empty when they can't.
@@ -29,6 +32,8 @@ pub(crate) struct Subscription {
     /// How far its copies of the tasks' changelogs are.
     pub positions: Vec<(TaskId, u64)>,
     pub topology: TopologyHash,
+    /// It gives its tasks away and takes no others.
+    pub draining: bool,
 }
 
 /// What the leader tells a member: its own tasks only, or the record of the group would grow with members × partitions.
@@ -42,6 +47,18 @@ pub(crate) struct Assignment {
     pub more: bool,
     /// The topology that the leader's task ids mean.
     pub topology: TopologyHash,
+    /// To what this is the answer; none of a leader that doesn't say.
+    pub heard: Option<Heard>,
+}
+
+/// What the leader had heard of the member when it planned.
+///
+/// A static member that comes back is given what its predecessor had, and the leader isn't asked: by this it sees that its own words
+/// were not heard, and whether they say anything that the leader should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Heard {
+    pub nonce: u64,
+    pub portrait: u64,
 }
 
 impl Subscription {
@@ -61,7 +78,24 @@ impl Subscription {
             put_number(&mut out, *position);
         }
         out.extend(self.topology.0.to_be_bytes());
+        out.push(self.draining.into());
         out
+    }
+
+    /// What stays the same of a member over its rebalances, as one number.
+    pub fn portrait(&self) -> u64 {
+        let mut hash = Fnv::new();
+        for text in [&self.endpoint, &self.zone] {
+            hash.eat(text.as_bytes());
+            hash.eat(&[0]);
+        }
+        hash.eat(&self.topology.0.to_be_bytes());
+        hash.eat(&[self.draining.into()]);
+        hash.0
+    }
+
+    pub fn heard(&self) -> Heard {
+        Heard { nonce: self.nonce, portrait: self.portrait() }
     }
 
     /// None for bytes that are no such user-data.
@@ -75,8 +109,9 @@ impl Subscription {
             let task = TaskId { group: from.small()?, partition: from.small()? };
             positions.push((task, from.number()?));
         }
-        let topology = from.topology()?;
-        Some(Self { process, nonce, endpoint, zone, generation, active, standby, positions, topology })
+        let topology = TopologyHash(from.hash()?);
+        let draining = from.version >= HAS_DRAINING && from.byte()? != 0;
+        Some(Self { process, nonce, endpoint, zone, generation, active, standby, positions, topology, draining })
     }
 }
 
@@ -88,6 +123,11 @@ impl Assignment {
         put_text(&mut out, &self.leader);
         out.push(self.more.into());
         out.extend(self.topology.0.to_be_bytes());
+        out.push(self.heard.is_some().into());
+        if let Some(heard) = self.heard {
+            put_number(&mut out, heard.nonce);
+            out.extend(heard.portrait.to_be_bytes());
+        }
         out
     }
 
@@ -96,8 +136,12 @@ impl Assignment {
         let mut from = Reader::open(bytes)?;
         let (active, standby, leader) = (from.tasks()?, from.tasks()?, from.text()?);
         let more = from.byte()? != 0;
-        let topology = from.topology()?;
-        Some(Self { active, standby, leader, more, topology })
+        let topology = TopologyHash(from.hash()?);
+        let heard = match from.version >= HAS_DRAINING && from.byte()? != 0 {
+            true => Some(Heard { nonce: from.number()?, portrait: from.hash()? }),
+            false => None,
+        };
+        Some(Self { active, standby, leader, more, topology, heard })
     }
 }
 
@@ -131,13 +175,14 @@ fn put_tasks(out: &mut Vec<u8>, tasks: &[TaskId]) {
 
 /// Takes fields off the front of bytes that may be anything.
 struct Reader<'a> {
+    version: u8,
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     fn open(bytes: &'a [u8]) -> Option<Self> {
         let (&version, rest) = bytes.split_first()?;
-        (version >= VERSION).then_some(Self { rest })
+        (version >= 1).then_some(Self { version, rest })
     }
 
     fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -190,8 +235,8 @@ impl<'a> Reader<'a> {
         Some(tasks)
     }
 
-    fn topology(&mut self) -> Option<TopologyHash> {
-        Some(TopologyHash(u64::from_be_bytes(self.bytes(8)?.try_into().ok()?)))
+    fn hash(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.bytes(8)?.try_into().ok()?))
     }
 }
 
@@ -210,16 +255,19 @@ mod tests {
 
     prop_compose! {
         fn subscriptions()(process in ".*", nonce: u64, endpoint in ".*", zone in ".*", generation in -1..=i32::MAX, active in tasks(),
-                           standby in tasks(), positions in prop::collection::vec(any::<u64>(), 0..20), topology: u64) -> Subscription {
+                           standby in tasks(), positions in prop::collection::vec(any::<u64>(), 0..20), topology: u64,
+                           draining: bool) -> Subscription {
             let positions = active.iter().copied().zip(positions).collect();
             let topology = TopologyHash(topology);
-            Subscription { process, nonce, endpoint, zone, generation, active, standby, positions, topology }
+            Subscription { process, nonce, endpoint, zone, generation, active, standby, positions, topology, draining }
         }
     }
 
     prop_compose! {
-        fn assignments()(active in tasks(), standby in tasks(), leader in ".*", more: bool, topology: u64) -> Assignment {
-            Assignment { active, standby, leader, more, topology: TopologyHash(topology) }
+        fn assignments()(active in tasks(), standby in tasks(), leader in ".*", more: bool, topology: u64,
+                         heard: Option<(u64, u64)>) -> Assignment {
+            let heard = heard.map(|(nonce, portrait)| Heard { nonce, portrait });
+            Assignment { active, standby, leader, more, topology: TopologyHash(topology), heard }
         }
     }
 
@@ -240,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_refused_and_never_panics(garbage: Vec<u8>, version in 0..3u8) {
+        fn garbage_is_refused_and_never_panics(garbage: Vec<u8>, version in 0..4u8) {
             let bytes = [&[version], garbage.as_slice()].concat();
             let _ = (Subscription::decode(&bytes), Assignment::decode(&bytes));
         }
@@ -253,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_version_1_stand() {
+    fn the_bytes_of_all_versions_stand() {
         let task = |group, partition| TaskId { group, partition };
         let subscription = Subscription {
             process: "p".into(),
@@ -265,11 +313,20 @@ mod tests {
             standby: vec![],
             positions: vec![(task(0, 2), 9)],
             topology: TopologyHash(0x0102_0304_0506_0708),
+            draining: true,
         };
-        let head = b"\x01\x01p\xac\x02\x03h:1\x01z\x05".as_slice();
-        let tasks = b"\x02\x00\x02\x00\x01\x01\x01\x07\x00\x01\x00\x02\x09".as_slice();
-        assert_eq!(subscription.encode(), [head, tasks, &[1, 2, 3, 4, 5, 6, 7, 8]].concat());
-        let assignment = Assignment { active: vec![task(0, 5)], leader: "l".into(), more: true, ..Assignment::default() };
-        assert_eq!(assignment.encode(), [b"\x01\x01\x00\x01\x05\x00\x01l\x01".as_slice(), &[0; 8]].concat());
+        let said = |version, rest: &[u8]| {
+            let head = b"\x01p\xac\x02\x03h:1\x01z\x05".as_slice();
+            let tasks = b"\x02\x00\x02\x00\x01\x01\x01\x07\x00\x01\x00\x02\x09".as_slice();
+            [&[version], head, tasks, &[1, 2, 3, 4, 5, 6, 7, 8], rest].concat()
+        };
+        assert_eq!(subscription.encode(), said(2, &[1]));
+        assert_eq!(Subscription::decode(&said(1, &[])), Some(Subscription { draining: false, ..subscription }));
+
+        let heard = Some(Heard { nonce: 300, portrait: 9 });
+        let assignment = Assignment { active: vec![task(0, 5)], leader: "l".into(), more: true, heard, ..Assignment::default() };
+        let told = |version, rest: &[u8]| [&[version], b"\x01\x00\x01\x05\x00\x01l\x01".as_slice(), &[0; 8], rest].concat();
+        assert_eq!(assignment.encode(), told(2, b"\x01\xac\x02\0\0\0\0\0\0\0\x09"));
+        assert_eq!(Assignment::decode(&told(1, &[])), Some(Assignment { heard: None, ..assignment }));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::resolve::Given;
 use super::table::Setting;
 
 /// A setting that doesn't exist, doesn't parse or doesn't fit the others. Displays as one sentence.
@@ -17,10 +16,9 @@ impl SettingsError {
         Self { setting: setting.into(), sentence: sentence.into() }
     }
 
-    pub(super) fn unparsable(setting: &Setting, given: &Given) -> Self {
+    pub(super) fn unparsable(setting: &Setting, text: &str, place: &str) -> Self {
         let Setting { name, expected, .. } = setting;
-        let (text, origin) = (&given.text, given.origin.of(name));
-        Self::new(*name, format!("setting `{name}`: {text:?} ({origin}) is not understood; expected {expected}"))
+        Self::new(*name, format!("setting `{name}`: {text:?} ({place}) is not understood; expected {expected}"))
     }
 
     /// The setting's name, as a flag has it but without the dashes. An unknown one stands as it was given.

@@ -49,6 +49,15 @@ pub enum OnDecodeError {
     Fail,
 }
 
+/// Who creates topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicManagement {
+    /// The worker creates the changelogs that are missing.
+    Worker,
+    /// Somebody else creates every topic; the worker waits until all of them are there.
+    Operator,
+}
+
 /// What is logged: a level, and levels per target.
 #[derive(Clone, PartialEq)]
 pub(crate) struct LogLevel {
@@ -127,9 +136,87 @@ impl<T: Words> Kind for Choice<T> {
     }
 }
 
-pub(super) struct Folder;
+impl Words for TopicManagement {
+    const WORDS: &'static [(&'static str, Self)] = &[("worker", Self::Worker), ("operator", Self::Operator)];
+    const PLACEHOLDER: &'static str = "worker|operator";
+    const EXPECTED: &'static str = "worker or operator";
+}
 
-impl Kind for Folder {
+/// What may be left out; `none` is how that is written.
+pub(super) struct Optional<K>(PhantomData<K>);
+
+impl<K: Kind> Kind for Optional<K> {
+    type Value = Option<K::Value>;
+    const PLACEHOLDER: &'static str = K::PLACEHOLDER;
+    const EXPECTED: &'static str = K::EXPECTED;
+
+    fn parse(text: &str) -> Option<Option<K::Value>> {
+        match text {
+            "none" => Some(None),
+            text => K::parse(text).map(Some),
+        }
+    }
+
+    fn show(value: &Option<K::Value>) -> String {
+        value.as_ref().map_or("none".into(), K::show)
+    }
+}
+
+/// A name that Kafka takes as a `group.instance.id`.
+pub(super) struct InstanceId;
+
+impl Kind for InstanceId {
+    type Value = String;
+    const PLACEHOLDER: &'static str = "name";
+    const EXPECTED: &'static str = "1 to 249 letters, digits, `.`, `_` and `-`";
+
+    fn parse(text: &str) -> Option<String> {
+        let fits = (1..=249).contains(&text.len()) && text != "." && text != "..";
+        (fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))).then(|| text.into())
+    }
+
+    fn show(name: &String) -> String {
+        name.clone()
+    }
+}
+
+pub(super) struct NodeName;
+
+impl Kind for NodeName {
+    type Value = String;
+    const PLACEHOLDER: &'static str = "name";
+    const EXPECTED: &'static str = "a name without spaces";
+
+    fn parse(text: &str) -> Option<String> {
+        (!text.is_empty() && !text.contains(char::is_whitespace)).then(|| text.into())
+    }
+
+    fn show(name: &String) -> String {
+        name.clone()
+    }
+}
+
+/// One place that others connect to.
+pub(super) struct HostAndPort;
+
+impl Kind for HostAndPort {
+    type Value = String;
+    const PLACEHOLDER: &'static str = "host:port";
+    const EXPECTED: &'static str = "host:port";
+
+    fn parse(text: &str) -> Option<String> {
+        (is_host_and_port(text) && !text.contains(',')).then(|| text.into())
+    }
+
+    fn show(address: &String) -> String {
+        address.clone()
+    }
+}
+
+/// A path of a file or folder.
+pub(super) struct Path;
+
+impl Kind for Path {
     type Value = PathBuf;
     const PLACEHOLDER: &'static str = "path";
     const EXPECTED: &'static str = "a path in UTF-8";

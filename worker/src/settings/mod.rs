@@ -1,10 +1,11 @@
-//! What can be set: one table of settings, given in code, by environment variables and by flags.
+//! What can be set: one table of settings, given in code, in a file, by environment variables and by flags.
 //!
 //! A setting is a text until all layers are known; then the winning text is parsed once, and every refusal can say where it came from.
 
 mod check;
 mod duration;
 mod error;
+mod file;
 mod kind;
 mod nearest;
 mod properties;
@@ -20,8 +21,9 @@ use std::path::Path;
 use std::time::Duration;
 
 pub use error::SettingsError;
+pub(crate) use file::{FileLayer, config_file};
 pub(crate) use kind::{Broker, LogLevel};
-pub use kind::{OnDecodeError, Store};
+pub use kind::{OnDecodeError, Store, TopicManagement};
 pub(crate) use properties::Properties;
 pub(crate) use resolve::resolve;
 pub(crate) use table::{PASSTHROUGH, Resolved, Setting, TABLE};
@@ -30,8 +32,8 @@ use kind::{Choice, Kind, Span};
 
 /// The settings of an app, as far as its code gives them.
 ///
-/// An environment variable wins over the code, a flag of the command line wins over both. `worker --help` lists all of them with
-/// their defaults.
+/// A configuration file wins over the code, an environment variable over both, a flag of the command line over all. `worker --help`
+/// lists all of them with their defaults.
 ///
 /// ```
 /// use faust::{Settings, millis};
@@ -138,6 +140,46 @@ impl Settings {
     /// Bytes per second that restoring reads at most; unlimited unless given.
     pub fn restore_rate(self, bytes_per_second: u64) -> Self {
         self.with("restore-rate", bytes_per_second.to_string())
+    }
+
+    /// Who creates topics.
+    pub fn topic_management(self, who: TopicManagement) -> Self {
+        self.with("topic-management", Choice::<TopicManagement>::show(&who))
+    }
+
+    /// The worker's name in its group for as long as it exists: one that stops and comes back within the session keeps its partitions.
+    pub fn instance_id(self, name: &str) -> Self {
+        self.with("instance-id", name)
+    }
+
+    /// Where other workers reach this one's HTTP server, as `host:port`.
+    pub fn advertised_address(self, address: &str) -> Self {
+        self.with("advertised-address", address)
+    }
+
+    /// The machine that the worker runs on.
+    pub fn node(self, name: &str) -> Self {
+        self.with("node", name)
+    }
+
+    /// A file with the pod's labels, as Kubernetes' downward API writes it.
+    pub fn pod_labels_file(self, path: impl AsRef<Path>) -> Self {
+        self.with("pod-labels-file", path.as_ref().to_string_lossy())
+    }
+
+    /// The address that the admin server listens on.
+    pub fn admin_host(self, address: &str) -> Self {
+        self.with("admin-host", address)
+    }
+
+    /// The port of the admin server; 0 takes any free one.
+    pub fn admin_port(self, port: u16) -> Self {
+        self.with("admin-port", port.to_string())
+    }
+
+    /// A file with the token that requests to the admin server must bear; without it there is no admin server.
+    pub fn admin_token_file(self, path: impl AsRef<Path>) -> Self {
+        self.with("admin-token-file", path.as_ref().to_string_lossy())
     }
 
     /// A property of the Kafka client (librdkafka), by its own name. Properties that the worker depends on are refused.

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::error::SettingsError;
+use super::table::PASSTHROUGH;
+
 /// Client properties by name. Whatever shows them hides the secret ones.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Properties(BTreeMap<String, String>);
@@ -18,17 +21,16 @@ impl Properties {
     }
 }
 
-impl Extend<(String, String)> for Properties {
-    fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, properties: I) {
-        self.0.extend(properties);
+impl FromIterator<(String, String)> for Properties {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(properties: I) -> Self {
+        Self(properties.into_iter().collect())
     }
 }
 
 impl fmt::Display for Properties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (key, value)) in self.iter().enumerate() {
-            let (space, value) = (if n > 0 { " " } else { "" }, if is_secret(key) { "***" } else { value });
-            write!(f, "{space}{key}={value}")?;
+            write!(f, "{}{}", if n > 0 { " " } else { "" }, shown(key, value))?;
         }
         Ok(())
     }
@@ -45,6 +47,18 @@ pub(super) fn parse(text: &str) -> Option<(String, String)> {
     let (key, value) = text.split_once('=')?;
     let key = key.trim();
     (!key.is_empty() && !key.contains(char::is_whitespace)).then(|| (key.to_string(), value.trim().to_string()))
+}
+
+pub(super) fn unparsable(text: &str, place: &str) -> SettingsError {
+    // What isn't key=value could still hold a password.
+    let shown = if is_secret(text) { "a text that is not shown".into() } else { format!("{text:?}") };
+    let sentence = format!("setting `kafka`: {shown} ({place}) is not understood; expected key=value such as linger.ms=20");
+    SettingsError::new(PASSTHROUGH.name, sentence)
+}
+
+/// A property as it may be seen.
+pub(super) fn shown(key: &str, value: &str) -> String {
+    format!("{key}={}", if is_secret(key) { "***" } else { value })
 }
 
 /// Whether the value must not be seen in logs and messages.

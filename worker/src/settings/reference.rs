@@ -7,8 +7,9 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from worker/src/settings/table.rs; edit that, then: FAUST_DEV_BLESS=1 cargo test -p faust-worker reference -->
 
-Every setting is a flag of `worker`, an environment variable and a method of `faust::Settings`. A flag wins over the environment, the
-environment over the code, the code over the default. What doesn't parse or doesn't exist is refused: the worker says so in one sentence
+Every setting is a flag of `worker`, an environment variable, a key of the configuration file (`settings:` in the file that `--config`
+names) and a method of `faust::Settings`. A flag wins over the environment, the environment over the file, the file over the code, the
+code over the default; `worker --print-config` shows what won, and where it came from. What doesn't parse or doesn't exist is refused: the worker says so in one sentence
 and ends with exit code 78.
 
 - Durations are written as in Go and Kubernetes: `1h30m`, `250ms`, `1.5s`.
@@ -22,7 +23,7 @@ and ends with exit code 78.
 
 const CLOSING: &str = "
 Properties of the client that the worker's correctness depends on (`group.id`, `enable.auto.commit`, `auto.offset.reset`, …) are refused by
-`kafka`, with the setting to use instead. Values of properties whose names contain *password*, *secret*, *token* or *jaas* are never shown.
+`kafka`, with the setting to use instead. A secret's setting is the path of a file that holds it. Values of properties whose names contain *password*, *secret*, *token* or *jaas* are never shown.
 ";
 
 fn rendered() -> String {

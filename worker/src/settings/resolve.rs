@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use super::check::{self, Features};
 use super::error::SettingsError;
+use super::file::FileLayer;
 use super::nearest::nearest;
-use super::properties::{self, Properties};
+use super::properties;
 use super::table::{PASSTHROUGH, Resolved, Setting, TABLE, variable};
 use super::{Choice, Kind, Settings, Store};
 
 /// Where the value of a setting came from. A later one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Default,
     Code,
+    /// With the words for where it stands.
+    File(String),
     Environment,
     Flag,
 }
@@ -31,16 +34,18 @@ const NOT_SETTINGS: [&str; 2] = ["FAUST_TEST_", "FAUST_DEV_"];
 pub(crate) fn resolve(
     app_id: &str,
     code: &Settings,
+    file: &FileLayer,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[(&'static str, String)],
 ) -> Result<Resolved, SettingsError> {
-    resolve_for(Features::COMPILED, app_id, code, environment, flags)
+    resolve_for(Features::COMPILED, app_id, code, file, environment, flags)
 }
 
 pub(super) fn resolve_for(
     features: Features,
     app_id: &str,
     code: &Settings,
+    file: &FileLayer,
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[(&'static str, String)],
 ) -> Result<Resolved, SettingsError> {
@@ -49,25 +54,42 @@ pub(super) fn resolve_for(
         let flag = flags.iter().find(|(name, _)| *name == setting.name).map(|(_, text)| text);
         let variable = environment.get(&setting.variable());
         let in_code = code.texts.iter().find(|(name, _)| *name == setting.name).map(|(_, text)| text);
-        let layers = [(flag, Origin::Flag), (variable, Origin::Environment), (in_code, Origin::Code)];
-        match layers.into_iter().find_map(|(text, origin)| Some((text?, origin))) {
+        let layers = [
+            flag.map(|text| (text, Origin::Flag)),
+            variable.map(|text| (text, Origin::Environment)),
+            file.given(setting.name).map(|(text, place)| (text, Origin::File(place.clone()))),
+            in_code.map(|text| (text, Origin::Code)),
+        ];
+        match layers.into_iter().flatten().next() {
             Some((text, origin)) => Given { text: text.clone(), origin },
             None => Given { text: default(setting, app_id, features), origin: Origin::Default },
         }
     };
-    let resolved = Resolved::parse(given, client_properties(code, &environment, flags)?)?;
+    let resolved = Resolved::parse(given, client_properties(code, file, &environment, flags)?)?;
     check::all(&resolved, features)?;
     Ok(resolved)
 }
 
 impl Origin {
     /// In a sentence: `flag --web-port`.
-    pub fn of(self, setting: &str) -> String {
+    pub fn of(&self, setting: &str) -> String {
         match self {
             Self::Default => "the default".into(),
             Self::Code => "given in code".into(),
+            Self::File(place) => place.clone(),
             Self::Environment => format!("environment variable {}", variable(setting)),
             Self::Flag => format!("flag --{setting}"),
+        }
+    }
+
+    /// In one word.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Code => "code",
+            Self::File(_) => "file",
+            Self::Environment => "env",
+            Self::Flag => "flag",
         }
     }
 }
@@ -80,7 +102,9 @@ fn default(setting: &Setting, app_id: &str, features: Features) -> String {
 }
 
 /// The environment's variables that are settings. One that only looks like it is refused: it would be ignored in silence.
-fn our_variables(environment: impl IntoIterator<Item = (String, String)>) -> Result<BTreeMap<String, String>, SettingsError> {
+pub(super) fn our_variables(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, String>, SettingsError> {
     let known: Vec<String> = TABLE.iter().map(Setting::variable).chain([PASSTHROUGH.variable()]).collect();
     let mut ours = BTreeMap::new();
     for (name, text) in environment {
@@ -110,34 +134,36 @@ fn is_service_link(name: &str, text: &str) -> bool {
     name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") || port_of_protocol || (name.ends_with("_PORT") && url)
 }
 
+/// A client property's value and where it came from.
+pub(super) type Property = (String, Origin);
+
 /// Layered by property, so that a flag replaces one and leaves the others.
 fn client_properties(
     code: &Settings,
+    file: &FileLayer,
     environment: &BTreeMap<String, String>,
     flags: &[(&'static str, String)],
-) -> Result<Properties, SettingsError> {
+) -> Result<BTreeMap<String, Property>, SettingsError> {
     let lines = environment.get(&PASSTHROUGH.variable()).map_or("", String::as_str).lines();
     let in_environment = lines.filter(|line| !line.trim().is_empty()).map(|line| property(line, Origin::Environment));
     let in_flags = flags.iter().filter(|(name, _)| *name == PASSTHROUGH.name).map(|(_, text)| property(text, Origin::Flag));
-    let mut all = code.properties.clone();
+    let in_code = code.properties.iter().map(|(key, value)| (key.to_string(), (value.to_string(), Origin::Code)));
+    let in_file = file.properties.iter().map(|(key, value, place)| (key.clone(), (value.clone(), Origin::File(place.clone()))));
+    let mut all: BTreeMap<String, Property> = in_code.chain(in_file).collect();
     for property in in_environment.chain(in_flags) {
         all.extend([property?]);
     }
-    for (key, _) in all.iter() {
+    for (key, (_, origin)) in &all {
         if let Some(instead) = properties::reserved(key) {
-            let sentence = format!("setting `kafka`: the client's property `{key}` can't be set: {instead}");
+            let place = origin.of(PASSTHROUGH.name);
+            let sentence = format!("setting `kafka`: the client's property `{key}` ({place}) can't be set: {instead}");
             return Err(SettingsError::new(PASSTHROUGH.name, sentence));
         }
     }
     Ok(all)
 }
 
-fn property(text: &str, origin: Origin) -> Result<(String, String), SettingsError> {
-    properties::parse(text).ok_or_else(|| {
-        let origin = origin.of(PASSTHROUGH.name);
-        // What isn't key=value could still hold a password.
-        let shown = if properties::is_secret(text) { "a text that is not shown".into() } else { format!("{text:?}") };
-        let sentence = format!("setting `kafka`: {shown} ({origin}) is not understood; expected key=value such as linger.ms=20");
-        SettingsError::new(PASSTHROUGH.name, sentence)
-    })
+fn property(text: &str, origin: Origin) -> Result<(String, Property), SettingsError> {
+    let (key, value) = properties::parse(text).ok_or_else(|| properties::unparsable(text, &origin.of(PASSTHROUGH.name)))?;
+    Ok((key, (value, origin)))
 }

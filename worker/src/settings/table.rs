@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::SettingsError;
-use super::kind::{Address, Broker, Brokers, Choice, Count, Folder, Kind, Level, LogLevel, OnDecodeError, Port, Rate, Span, Store};
-use super::properties::Properties;
-use super::resolve::{Given, Origin};
+use super::kind::{
+    Address, Broker, Brokers, Choice, Count, HostAndPort, InstanceId, Kind, Level, LogLevel, NodeName, OnDecodeError, Optional,
+    Path, Port, Rate, Span, Store, TopicManagement,
+};
+use super::properties::{self, Properties};
+use super::resolve::{Given, Origin, Property};
 use super::size::Size;
 
 /// A row of the table.
@@ -32,23 +35,29 @@ macro_rules! settings {
         pub(crate) struct Resolved {
             $(#[doc = $help] pub $field: $value,)*
             /// Properties handed to the Kafka client.
-            #[cfg_attr(all(not(feature = "kafka"), not(test)), expect(dead_code, reason = "checked also where there is no client to hand it to"))]
             pub kafka: Properties,
             pub(super) origins: BTreeMap<&'static str, Origin>,
+            property_origins: BTreeMap<String, Origin>,
         }
 
         impl Resolved {
             /// Parses the text that won for each setting.
-            pub(super) fn parse(given: impl Fn(&'static Setting) -> Given, kafka: Properties) -> Result<Self, SettingsError> {
+            pub(super) fn parse(
+                given: impl Fn(&'static Setting) -> Given,
+                kafka: BTreeMap<String, Property>,
+            ) -> Result<Self, SettingsError> {
                 let mut origins = BTreeMap::new();
                 Ok(Self {
                     $($field: {
                         let setting = Setting::named($name);
                         let given = given(setting);
+                        let value = <$kind>::parse(&given.text);
+                        let value = value.ok_or_else(|| SettingsError::unparsable(setting, &given.text, &given.origin.of($name)))?;
                         origins.insert($name, given.origin);
-                        <$kind>::parse(&given.text).ok_or_else(|| SettingsError::unparsable(setting, &given))?
+                        value
                     },)*
-                    kafka,
+                    kafka: kafka.iter().map(|(key, (value, _))| (key.clone(), value.clone())).collect(),
+                    property_origins: kafka.into_iter().map(|(key, (_, origin))| (key, origin)).collect(),
                     origins,
                 })
             }
@@ -72,7 +81,7 @@ settings! {
         "The brokers to start from; `memory://` is a log inside of the process, for trying out and for tests";
     "store" store: Choice<Store> => Store = "rocksdb",
         "Where tables are kept: on disk, or in memory (the default of a build without RocksDB)";
-    "datadir" datadir: Folder => PathBuf = "./<app-id>-data",
+    "datadir" datadir: Path => PathBuf = "./<app-id>-data",
         "The folder of the tables on disk; it belongs to one worker and should outlive the process";
     "web-host" web_host: Address => IpAddr = "127.0.0.1",
         "The address that the HTTP server listens on; 0.0.0.0 is every one";
@@ -106,6 +115,25 @@ settings! {
         "After how long a changed store is flushed to disk";
     "restore-rate" restore_rate: Rate => Option<u64> = "unlimited",
         "Bytes per second that restoring tables reads at most";
+    "topic-management" topic_management: Choice<TopicManagement> => TopicManagement = "worker",
+        "Who creates topics: the worker its changelogs, or an operator all of them, for which the worker waits";
+    "instance-id" instance_id: Optional<InstanceId> => Option<String> = "none",
+        "The worker's name in its group for as long as it exists (`group.instance.id`): one that stops and comes back within the \
+         session keeps its partitions. No two workers may have the same";
+    "advertised-address" advertised_address: Optional<HostAndPort> => Option<String> = "none",
+        "Where other workers reach this one's HTTP server; where it listens, if none is given";
+    "node" node: Optional<NodeName> => Option<String> = "none",
+        "The machine that the worker runs on: copies of a table are spread over machines where zones are unknown";
+    "pod-labels-file" pod_labels_file: Optional<Path> => Option<PathBuf> = "none",
+        "A file with the pod's labels, as Kubernetes' downward API writes it; `topology.kubernetes.io/zone` in it is the worker's zone";
+    "admin-host" admin_host: Address => IpAddr = "127.0.0.1",
+        "The address that the admin server listens on";
+    "admin-port" admin_port: Port => u16 = "6067",
+        "The port of the admin server; 0 takes any free one, which is logged";
+    "admin-token-file" admin_token_file: Optional<Path> => Option<PathBuf> = "none",
+        "A file with the token that requests to the admin server must bear; without it there is no admin server";
+    "config" config: Optional<Path> => Option<PathBuf> = "none",
+        "A file with settings, as an operator mounts it; it wins over the code. Not in code or in the file itself";
 }
 
 /// The one setting that may be given more than once and isn't a field of its own.
@@ -133,7 +161,23 @@ impl Setting {
 
     /// The value as one would write it, and where it came from.
     pub fn shown(&self, resolved: &Resolved) -> (String, Origin) {
-        ((self.show)(resolved), resolved.origins[self.name])
+        ((self.show)(resolved), resolved.origins[self.name].clone())
+    }
+}
+
+impl Resolved {
+    /// Every setting with its value and where that came from, one a line, without secrets.
+    pub fn listing(&self) -> String {
+        let mut text = String::new();
+        for setting in TABLE {
+            let (value, origin) = setting.shown(self);
+            text += &format!("{} = {value} ({})\n", setting.name, origin.label());
+        }
+        for (key, value) in self.kafka.iter() {
+            let (shown, origin) = (properties::shown(key, value), &self.property_origins[key]);
+            text += &format!("{} = {shown} ({})\n", PASSTHROUGH.name, origin.label());
+        }
+        text
     }
 }
 

@@ -21,7 +21,7 @@ fn with_features(
 ) -> Result<Resolved, String> {
     let environment = environment.iter().map(|(name, text)| (name.to_string(), text.to_string()));
     let flags: Vec<_> = flags.iter().map(|(name, text)| (*name, text.to_string())).collect();
-    resolve_for(features, "shop", &code, environment, &flags).map_err(|error| error.to_string())
+    resolve_for(features, "shop", &code, &FileLayer::default(), environment, &flags).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -53,6 +53,60 @@ fn a_flag_wins_over_the_environment_and_that_over_the_code() {
 }
 
 #[test]
+fn a_file_wins_over_the_code_and_loses_to_the_environment() {
+    let mut file = FileLayer::default();
+    file.set("web-port", "2".into(), "`settings.web-port` in app.yaml, line 3".into()).unwrap();
+    file.set("commit-interval", "2s".into(), "`processing.commitInterval` in app.yaml, line 4".into()).unwrap();
+    file.set("kafka", "a=file\nb=file".into(), "`settings.kafka` in app.yaml, line 5".into()).unwrap();
+    let code = Settings::new().web_port(1).commit_interval(secs(1)).log_level("warn").kafka("a", "code");
+    let environment = [("FAUST_COMMIT_INTERVAL", "3s"), ("FAUST_KAFKA", "b=env")].map(|(name, text)| (name.into(), text.into()));
+    let flags = [("node", "n1".to_string()), ("kafka", "sasl.password=hunter2".to_string())];
+    let all = resolve_for(EVERYTHING, "shop", &code, &file, environment, &flags).unwrap();
+    let listing = all.listing();
+    for line in [
+        "web-port = 2 (file)",
+        "commit-interval = 3s (env)",
+        "log-level = warn (code)",
+        "node = n1 (flag)",
+        "datadir = ./shop-data (default)",
+        "kafka = a=file (file)",
+        "kafka = b=env (env)",
+        "kafka = sasl.password=*** (flag)",
+    ] {
+        assert!(listing.lines().any(|listed| listed == line), "{line}: {listing}");
+    }
+    assert_eq!(listing.lines().count(), TABLE.len() + 3);
+}
+
+#[test]
+fn what_a_file_cannot_set_is_refused_with_its_place() {
+    let refused = |name: &str, text: &str| {
+        let mut file = FileLayer::default();
+        let place = format!("`settings.{name}` in app.yaml, line 3");
+        let set = file.set(name, text.into(), place);
+        let resolve = |()| resolve_for(EVERYTHING, "shop", &Settings::new(), &file, [], &[]);
+        set.and_then(resolve).unwrap_err().to_string()
+    };
+    assert_eq!(
+        refused("log-levle", "info"),
+        "`settings.log-levle` in app.yaml, line 3 is no setting; the nearest is `log-level`, and `worker --help` lists all"
+    );
+    assert_eq!(
+        refused("web-port", "many"),
+        "setting `web-port`: \"many\" (`settings.web-port` in app.yaml, line 3) is not understood; expected a port from 0 to 65535"
+    );
+    assert!(refused("config", "other.yaml").contains("can't name another one"));
+    assert!(refused("kafka", "group.id=x").contains("`settings.kafka` in app.yaml, line 3"));
+    let mut file = FileLayer::default();
+    file.set("broker", "a:1".into(), "`kafka.bootstrapServers`".into()).unwrap();
+    let twice = file.set("broker", "a:1".into(), "`settings.broker`".into()).unwrap_err();
+    assert_eq!(
+        twice.to_string(),
+        "setting `broker` is given twice, by `kafka.bootstrapServers` and by `settings.broker`; leave one of them out"
+    );
+}
+
+#[test]
 fn every_method_of_settings_sets_a_setting_of_the_table() {
     let code = Settings::new()
         .broker("memory://")
@@ -72,9 +126,18 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .cache_memory(1 << 20)
         .flush_records(2_000)
         .flush_interval(mins(90))
-        .restore_rate(5);
+        .restore_rate(5)
+        .topic_management(TopicManagement::Operator)
+        .instance_id("shop-0")
+        .advertised_address("shop-0.shop.default.svc:6066")
+        .node("node-1")
+        .pod_labels_file("/pod/labels")
+        .admin_host("0.0.0.0")
+        .admin_port(0)
+        .admin_token_file("/token");
     let all = resolved(code, &[], &[]).unwrap();
-    let shown: Vec<_> = TABLE.iter().map(|setting| setting.shown(&all)).collect();
+    let in_code = TABLE.iter().filter(|setting| setting.name != "config");
+    let shown: Vec<_> = in_code.map(|setting| setting.shown(&all)).collect();
     assert!(shown.iter().all(|(_, origin)| *origin == Origin::Code));
     let texts: Vec<_> = shown.iter().map(|(text, _)| text.as_str()).collect();
     assert_eq!(
@@ -97,7 +160,15 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "1MiB",
             "2000",
             "1h30m",
-            "5"
+            "5",
+            "operator",
+            "shop-0",
+            "shop-0.shop.default.svc:6066",
+            "node-1",
+            "/pod/labels",
+            "0.0.0.0",
+            "0",
+            "/token"
         ]
     );
 }
@@ -131,6 +202,11 @@ fn what_does_not_parse_is_refused_with_its_origin_and_what_is_expected() {
         ("flush-records", "0"),
         ("fetch-memory", "lots"),
         ("restore-rate", "0"),
+        ("instance-id", "a/b"),
+        ("instance-id", ""),
+        ("advertised-address", "a:1,b:2"),
+        ("node", "two words"),
+        ("topic-management", "nobody"),
     ];
     for (name, text) in wrong {
         let sentence = refused(name, text);
@@ -201,7 +277,7 @@ fn client_properties_are_layered_one_by_one() {
 fn client_properties_that_the_worker_depends_on_are_refused() {
     assert_eq!(
         resolved(Settings::new().kafka("bootstrap.servers", "x:1"), &[], &[]).unwrap_err(),
-        "setting `kafka`: the client's property `bootstrap.servers` can't be set: use the setting `broker`"
+        "setting `kafka`: the client's property `bootstrap.servers` (given in code) can't be set: use the setting `broker`"
     );
     assert_eq!(
         resolved(Settings::new(), &[], &[("kafka", "linger.ms")]).unwrap_err(),

@@ -140,6 +140,9 @@ async fn open_table(
             Some(span)
         }
     };
+    if span.is_some_and(|span| span.from == bounds.start && span.from < span.to) {
+        shard.membership.cold();
+    }
     let store = opened.store;
     let position = match span {
         None => stored,

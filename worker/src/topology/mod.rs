@@ -61,6 +61,9 @@ pub(crate) struct Topology {
     pub sinks: Vec<&'static TopicNode>,
 }
 
+/// What the topic of a table's changes needs.
+pub(crate) const CHANGELOG_CONFIG: [(&str, &str); 1] = [("cleanup.policy", "compact")];
+
 /// What is used together.
 pub(crate) struct Group {
     /// Sorted by name.

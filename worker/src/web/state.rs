@@ -1,28 +1,62 @@
 //! `/state`: what the worker is doing, as JSON.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
+use super::Facts;
 use crate::app::Running;
+use crate::contract;
+use crate::control::drain::DrainState;
 use crate::rt;
 use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
 
 /// Everything that an operator or a person may want to know at night. Numbers that aren't known are null.
-pub(super) fn describe(app: &str, running: &Running) -> Value {
+pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
     let view = running.membership().map(|membership| membership.view()).unwrap_or_default();
     let readiness = running.readiness();
-    let tasks = running.status.tasks();
-    let tasks: Vec<Value> = tasks.iter().filter(|task| task.stage() != Stage::Absent).map(|meter| task(meter)).collect();
+    let (reason, waiting) = readiness.err().map(|unready| (unready.reason, unready.sentence)).unzip();
+    let meters = running.status.tasks();
+    let tasks: Vec<Value> = meters.iter().filter(|task| task.stage() != Stage::Absent).map(|meter| task(meter)).collect();
     json!({
+        "contract": contract::VERSION,
         "app": app,
         "version": env!("CARGO_PKG_VERSION"),
+        "topologyHash": facts.topology.hash,
+        "features": contract::FEATURES,
+        "ignored": facts.ignored,
         "member": view.member,
+        "instance": facts.instance,
         "generation": view.generation,
         "leader": view.leader,
-        "joined": view.joined,
+        "joined": running.is_joined(),
         "rebalances": view.rebalances,
-        "ready": readiness.is_ok(),
-        "waiting": readiness.err(),
+        "ready": reason.is_none(),
+        "reason": reason,
+        "waiting": waiting,
+        "caughtUp": running.caught_up(),
+        "draining": running.drain.state().map(DrainState::label),
+        "lag": running.lag(),
+        "restore": restore(&meters),
         "tasks": tasks,
+    })
+}
+
+/// All restores under way together; they go on beside each other, so that the longest says when they are done.
+fn restore(tasks: &[Arc<TaskMeter>]) -> Option<Value> {
+    let restoring = tasks.iter().filter(|task| task.stage() == Stage::Restoring);
+    let progress = restoring.flat_map(|task| &task.tables).filter_map(|table| table.restore());
+    let readings: Vec<_> = progress.filter_map(|progress| progress.reading()).collect();
+    let now = rt::now();
+    let etas: Option<Vec<Duration>> = readings.iter().map(|reading| reading.eta(now)).collect();
+    (!readings.is_empty()).then(|| {
+        json!({
+            "partitions": readings.len(),
+            "records": readings.iter().map(|reading| reading.records).sum::<u64>(),
+            "remaining": readings.iter().map(|reading| reading.remaining()).sum::<u64>(),
+            "etaSeconds": etas.and_then(|etas| etas.into_iter().max()).map(|eta| eta.as_secs()),
+        })
     })
 }
 

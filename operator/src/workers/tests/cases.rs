@@ -51,6 +51,20 @@ fn ready_pods_whose_workers_were_not_heard_yet_are_not_replaced() {
 }
 
 #[test]
+fn a_deletion_that_was_decided_and_is_not_seen_yet_stays_the_only_one() {
+    let mut world = running();
+    world.target = 2;
+    world.round(usize::MAX);
+    world.control();
+    world.round(1);
+    assert_eq!(world.status.operation.as_ref().unwrap().target, "views-2");
+    world.pods.get_mut(&0).unwrap().stage = 0;
+    assert!(deleted(&world).is_empty(), "views-2 may be gone already");
+    world.now += 10;
+    assert_eq!(deleted(&world), ["views-0"], "by now it would be seen");
+}
+
+#[test]
 fn an_image_that_does_not_exist_costs_one_pod_and_the_roll_goes_back() {
     let mut world = running();
     world.target = 1;

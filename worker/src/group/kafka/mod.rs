@@ -43,12 +43,16 @@ pub(crate) struct GroupSettings {
     pub rebalance_timeout: Duration,
     /// How long a record that is produced may take to land (`message.timeout.ms`).
     pub margin: Duration,
+    /// The name of a static member (`group.instance.id`), whose place in the group outlives the process.
+    pub instance: Option<String>,
     /// Where other workers reach this one, as `host:port`; empty when they can't.
     pub endpoint: String,
+    /// Rack or availability zone; empty when unknown.
+    pub zone: String,
 }
 
-/// One member. It lives until it [leaves](Membership::leave) or is dropped; dropped, it just falls silent, as a process does that is
-/// killed.
+/// One member. It lives until it [ends](Membership::end), has drained or is dropped; dropped, it just falls silent, as a process does
+/// that is killed.
 pub(crate) struct KafkaGroup {
     asking: Arc<Asking>,
     client: Client,
@@ -70,19 +74,22 @@ struct Commit {
 impl KafkaGroup {
     /// Starts to join, on the runtime it is called on.
     pub fn start(settings: GroupSettings) -> Arc<Self> {
-        let GroupSettings { group_id, client, groups, session_timeout, rebalance_timeout, margin, endpoint } = settings;
+        let GroupSettings { group_id, client, groups, session_timeout, rebalance_timeout, margin, instance, endpoint, zone } =
+            settings;
         let identity = Identity {
             group_id: group_id.clone(),
             groups: groups.clone(),
             session: session_timeout.as_millis() as u64,
-            process: rt::random_id(),
+            process: instance.clone().unwrap_or_else(rt::random_id),
+            nonce: rt::wall_millis() as u64,
+            instance: instance.clone(),
             endpoint,
-            zone: String::new(),
+            zone,
         };
         let protocol = Protocol::new(identity);
         let (now, watched) = watch::channel(Now { view: protocol.view(), ..Now::default() });
         let shared = Arc::new(Shared::new(Lease::new(session_timeout, margin), watched));
-        let asking = Arc::new(Asking { group_id, groups, session_timeout, rebalance_timeout });
+        let asking = Arc::new(Asking { group_id, groups, instance, session_timeout, rebalance_timeout });
         let (said, hears) = mpsc::unbounded_channel();
         let control = Handle::current();
         let actor = Actor::new(protocol, client.clone(), asking.clone(), shared.clone(), now, hears);
@@ -202,8 +209,16 @@ impl Membership for KafkaGroup {
         self.shared.now.borrow().view.clone()
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
-        self.say(None, Input::Leave);
+    fn cold(&self) {
+        self.say(None, Input::Cold);
+    }
+
+    fn drain(&self) {
+        self.say(None, Input::Drain);
+    }
+
+    fn end(&self) -> BoxFuture<'_, ()> {
+        self.say(None, Input::End);
         let mut now = self.shared.now.clone();
         Box::pin(async move {
             // An error means that the member's task is gone, and that is what is waited for.

@@ -23,7 +23,9 @@ fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> Gr
         session_timeout: SESSION,
         rebalance_timeout: Duration::from_secs(20),
         margin: SESSION / 3,
+        instance: None,
         endpoint: String::new(),
+        zone: String::new(),
     }
 }
 
@@ -207,7 +209,7 @@ async fn members_share_and_what_does_not_move_is_never_released() {
     assert_eq!(seen_by_kafka, ours, "Kafka's own tool reads our group");
 
     hands.send_modify(|hands| hands.released.clear());
-    in_time(first.leave()).await;
+    in_time(first.end()).await;
     in_time(seen.wait_for(|hands| hands.shared_by(&[1, 2], 6))).await.unwrap();
     assert!(seen.borrow().released.is_empty(), "the others only got more");
     first_works.await.unwrap();
@@ -251,6 +253,194 @@ async fn a_member_outlives_its_broker() {
     assert_eq!(takes_over(&group).await, tasks);
     assert_eq!(in_time(group.committed(std::slice::from_ref(&partition))).await, Ok(vec![Some(7)]));
     in_time(group.commit(vec![(partition, 8)])).await.unwrap();
-    in_time(group.leave()).await;
+    in_time(group.end()).await;
     drop(broker);
+}
+
+/// A member of a named place.
+fn as_instance(settings: GroupSettings, name: &str) -> GroupSettings {
+    GroupSettings { instance: Some(name.to_string()), ..settings }
+}
+
+/// Two static members with six tasks each, at rest.
+struct Pair {
+    settings: Box<dyn Fn() -> GroupSettings>,
+    group: String,
+    topic: String,
+    members: [Arc<KafkaGroup>; 2],
+    tasks: [Vec<TaskId>; 2],
+}
+
+impl Pair {
+    async fn at_rest(name: &str) -> Self {
+        let broker = shared();
+        let (group, topic) = (unique(name), unique("views"));
+        broker.create_topic(&topic, 12, &[]).unwrap();
+        let settings = {
+            let (group, topic) = (group.clone(), topic.clone());
+            move || settings(broker, &group, &topic, 12)
+        };
+        let members = ["pod-0", "pod-1"].map(|name| KafkaGroup::start(as_instance(settings(), name)));
+        let mut tasks = [Vec::new(), Vec::new()];
+        in_time(async {
+            while tasks.each_ref().map(Vec::len) != [6, 6] {
+                let (index, event) = tokio::select! {
+                    event = members[0].next() => (0, event),
+                    event = members[1].next() => (1, event),
+                };
+                match event {
+                    GroupEvent::Assigned { tasks: assigned, .. } => {
+                        tasks[index] = assigned;
+                        members[index].released();
+                    }
+                    GroupEvent::Away { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+        .await;
+        let pair = Self { settings: Box::new(settings), group, topic, members, tasks };
+        pair.until_at_rest().await;
+        pair
+    }
+
+    /// Until a whole heartbeat of each member was answered with nothing new.
+    async fn until_at_rest(&self) {
+        loop {
+            let before = self.generations();
+            let quiet = timeout(SESSION, async {
+                tokio::select! {
+                    event = self.members[0].next() => event,
+                    event = self.members[1].next() => event,
+                }
+            });
+            if quiet.await.is_err() && self.generations() == before && before[0] == before[1] {
+                return;
+            }
+        }
+    }
+
+    fn generations(&self) -> [i32; 2] {
+        self.members.each_ref().map(|member| member.view().generation)
+    }
+
+    fn start_again(&self, index: usize) -> Arc<KafkaGroup> {
+        KafkaGroup::start(as_instance((self.settings)(), &format!("pod-{index}")))
+    }
+
+    fn partition_of(&self, index: usize) -> TopicPartition {
+        TopicPartition::new(self.topic.as_str(), self.tasks[index][0].partition)
+    }
+
+    /// The instance ids in the group, as the coordinator has them.
+    async fn instances(&self) -> BTreeSet<String> {
+        let described = self.members[0].client.describe_group(&self.group).await.unwrap();
+        described.members.into_iter().map(|member| member.instance_id.unwrap_or(member.id)).collect()
+    }
+}
+
+/// Both the leader and the other one.
+#[tokio::test]
+async fn a_static_member_that_comes_back_has_its_tasks_and_nobody_hears_of_it() {
+    let mut pair = Pair::at_rest("static").await;
+    let [generation, _] = pair.generations();
+    for index in 0..2 {
+        let before = pair.members[index].view();
+        pair.members[index].commit(vec![(pair.partition_of(index), 100)]).await.unwrap();
+        in_time(pair.members[index].end()).await;
+        let as_was = pair.members[index].shared.now.borrow().sender.clone();
+
+        let back = pair.start_again(index);
+        assert_eq!(assigned(&back).await, (generation, pair.tasks[index].clone()));
+        let after = back.view();
+        assert_eq!(after.leader, before.leader);
+        assert_ne!(after.member, before.member);
+        back.commit(vec![(pair.partition_of(index), 200)]).await.unwrap();
+        assert!(back.lease().holds(rt::uptime_millis()));
+
+        let connection = back.client.connect(&back.client.coordinator(&pair.group).await.unwrap()).await.unwrap();
+        let verdict = back.asking.commit(&connection, &as_was, &[(pair.partition_of(index), 150)]).await;
+        assert_eq!(verdict, Ok(Committed::As(Verdict::Fenced)), "the process before is out");
+        assert_eq!(back.committed(&[pair.partition_of(index)]).await, Ok(vec![Some(200)]));
+        pair.members[index] = back;
+    }
+    pair.until_at_rest().await;
+    assert_eq!(pair.generations(), [generation; 2]);
+    assert_eq!(pair.members.each_ref().map(|member| member.view().rebalances), [1, 1], "each has synced once");
+}
+
+#[tokio::test]
+async fn a_static_member_that_comes_back_without_its_stores_or_elsewhere_asks_for_one_rebalance() {
+    let mut pair = Pair::at_rest("cold").await;
+    let [generation, _] = pair.generations();
+    in_time(pair.members[1].end()).await;
+    pair.members[1] = pair.start_again(1);
+    assert_eq!(assigned(&pair.members[1]).await, (generation, pair.tasks[1].clone()));
+    // As often as it has tasks.
+    for _ in 0..6 {
+        pair.members[1].cold();
+    }
+    for (member, tasks) in pair.members.iter().zip(&pair.tasks) {
+        assert_eq!(assigned(member).await, (generation + 1, tasks.clone()), "nothing moves");
+    }
+    pair.members[1].cold();
+    pair.until_at_rest().await;
+    assert_eq!(pair.generations(), [generation + 1; 2]);
+
+    in_time(pair.members[0].end()).await;
+    let elsewhere = GroupSettings { endpoint: "elsewhere:6066".into(), ..(pair.settings)() };
+    pair.members[0] = KafkaGroup::start(as_instance(elsewhere, "pod-0"));
+    pair.until_at_rest().await;
+    assert_eq!(pair.generations(), [generation + 2; 2]);
+}
+
+#[tokio::test]
+async fn a_twin_that_wakes_is_fenced_and_ends() {
+    let broker = shared();
+    let (group, topic) = (unique("twin"), unique("views"));
+    broker.create_topic(&topic, 2, &[]).unwrap();
+    let first = TopicPartition::new(topic.as_str(), 0);
+    let settings = || as_instance(settings(broker, &group, &topic, 2), "pod-0");
+    let old = Freezable::start(settings());
+    let (generation, tasks) = assigned(&old.group).await;
+    old.group.commit(vec![(first.clone(), 100)]).await.unwrap();
+
+    let frozen = old.freeze();
+    let new = KafkaGroup::start(settings());
+    assert_eq!(assigned(&new).await, (generation, tasks));
+    new.commit(vec![(first.clone(), 200)]).await.unwrap();
+    drop(frozen);
+
+    let commit = in_time(old.group.commit(vec![(first.clone(), 150)])).await;
+    assert!(matches!(commit, Err(GroupError::Lost(_))), "{commit:?}");
+    assert!(matches!(in_time(old.group.next()).await, GroupEvent::Lost { .. }));
+    assert!(!old.group.lease().holds(rt::uptime_millis()));
+    let failed = in_time(old.group.next()).await;
+    assert!(matches!(&failed, GroupEvent::Failed { reason } if reason.contains("`pod-0`")), "{failed:?}");
+    new.commit(vec![(first.clone(), 300)]).await.unwrap();
+    assert_eq!(new.committed(&[first]).await, Ok(vec![Some(300)]), "it did not fight back");
+}
+
+#[tokio::test]
+async fn a_member_that_drains_gives_its_tasks_away_and_leaves_its_place() {
+    let pair = Pair::at_rest("drain").await;
+    let hands = watch::Sender::new(Hands::default());
+    hands.send_modify(|hands| {
+        for (index, tasks) in pair.tasks.iter().enumerate() {
+            hands.owners.extend(tasks.iter().map(|task| (*task, index)));
+        }
+    });
+    let mut seen = hands.subscribe();
+    let [stays, drains] = [0, 1].map(|index| tokio::spawn(work(index, pair.members[index].clone(), hands.clone())));
+    pair.members[1].drain();
+    in_time(seen.wait_for(|hands| hands.of(0).len() == 12)).await.unwrap();
+    in_time(drains).await.unwrap();
+    assert_eq!(seen.borrow().released.len(), 6, "each was released once, and none of the other's");
+    assert_eq!(pair.instances().await, BTreeSet::from(["pod-0".to_string()]));
+
+    // Nobody is there to take them.
+    pair.members[0].drain();
+    in_time(stays).await.unwrap();
+    assert_eq!(pair.instances().await, BTreeSet::new());
+    assert_eq!(seen.borrow().released.len(), 6 + 12);
 }

@@ -10,7 +10,7 @@ use faust_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use faust_wire::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest, TopicName,
 };
-use faust_wire::{Connection, Error, text};
+use faust_wire::{Connection, Error, StrBytes, text};
 
 use super::consumer;
 use crate::group::protocol::{Input, Joined, Rejected, Sender, Verdict};
@@ -36,6 +36,8 @@ pub(super) enum Committed {
 pub(super) struct Asking {
     pub group_id: String,
     pub groups: Groups,
+    /// `group.instance.id` of a static member.
+    pub instance: Option<String>,
     pub session_timeout: Duration,
     pub rebalance_timeout: Duration,
 }
@@ -50,6 +52,7 @@ impl Asking {
             .with_session_timeout_ms(millis(self.session_timeout))
             .with_rebalance_timeout_ms(millis(self.rebalance_timeout))
             .with_member_id(text(member))
+            .with_group_instance_id(self.instance())
             .with_protocol_type(text(PROTOCOL_TYPE))
             .with_protocols(vec![protocol]);
         let sent = rt::uptime_millis();
@@ -79,6 +82,7 @@ impl Asking {
             .with_group_id(self.group())
             .with_generation_id(by.generation)
             .with_member_id(text(by.member.as_str()))
+            .with_group_instance_id(self.instance())
             .with_protocol_type(Some(text(PROTOCOL_TYPE)))
             .with_protocol_name(Some(text(PROTOCOL_NAME)))
             .with_assignments(assignments.iter().map(assignment).collect());
@@ -98,7 +102,8 @@ impl Asking {
         let request = HeartbeatRequest::default()
             .with_group_id(self.group())
             .with_generation_id(by.generation)
-            .with_member_id(text(by.member.as_str()));
+            .with_member_id(text(by.member.as_str()))
+            .with_group_instance_id(self.instance());
         let sent = rt::uptime_millis();
         let answer = over.call_with_timeout(request, self.session_timeout / 2).await?;
         Ok(Input::Heartbeat { sent, by, verdict: Verdict::of(answer.error_code) })
@@ -106,7 +111,10 @@ impl Asking {
 
     /// Whatever the answer is, the member is gone.
     pub async fn leave(&self, over: &Connection, member: String) -> Result<Input, Error> {
-        let identity = MemberIdentity::default().with_member_id(text(member)).with_reason(Some(text("the worker stops")));
+        let identity = MemberIdentity::default()
+            .with_member_id(text(member))
+            .with_group_instance_id(self.instance())
+            .with_reason(Some(text("the worker stops")));
         let request = LeaveGroupRequest::default().with_group_id(self.group()).with_members(vec![identity]);
         over.call_with_timeout(request, self.session_timeout).await?;
         Ok(Input::LeaveAnswered)
@@ -126,6 +134,7 @@ impl Asking {
             .with_group_id(self.group())
             .with_generation_id_or_member_epoch(by.generation)
             .with_member_id(text(by.member.as_str()))
+            .with_group_instance_id(self.instance())
             .with_topics(topics.into_iter().map(topic).collect());
         let answer = over.call_with_timeout(request, self.session_timeout).await?;
         let mut refused = None;
@@ -139,6 +148,10 @@ impl Asking {
             }
         }
         Ok(refused.map_or(Committed::As(Verdict::Ok), |(partition, why)| Committed::Except(partition, why)))
+    }
+
+    fn instance(&self) -> Option<StrBytes> {
+        self.instance.as_deref().map(text)
     }
 
     fn group(&self) -> GroupId {

@@ -24,7 +24,9 @@ fn start(coordinator: &Coordinator) -> Arc<KafkaGroup> {
         session_timeout: Duration::from_secs(3),
         rebalance_timeout: Duration::from_secs(60),
         margin: Duration::from_secs(1),
+        instance: None,
         endpoint: String::new(),
+        zone: String::new(),
     })
 }
 

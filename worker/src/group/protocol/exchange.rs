@@ -43,7 +43,12 @@ pub(crate) enum Input {
     Released {
         seq: u64,
     },
-    Leave,
+    /// A store of ours lacked rows that its changelog has.
+    Cold,
+    /// Give everything away and leave.
+    Drain,
+    /// The process ends.
+    End,
     /// The coordinator has answered the farewell.
     LeaveAnswered,
 }

@@ -10,6 +10,10 @@
 //! Rebalances are cooperative (KIP-429): the member keeps what it has in hand while it joins, and what an assignment takes away stays
 //! its own until it is released. The link to the coordinator comes and goes beside all this; it takes no membership with it. Only the
 //! coordinator ends that, or a session's length without any answer from it.
+//!
+//! A *static* member has an instance id, under which its place in the group outlives the process. One that comes back is given what its
+//! predecessor had and nobody else hears of it; only if something about it is news to the leader does it ask for a rebalance. A member
+//! that *drains* says so, works until its tasks are taken, and leaves for good when it has none.
 
 use super::GroupEvent;
 use super::topology_hash::TopologyHash;
@@ -40,7 +44,11 @@ pub(crate) struct Identity {
     pub groups: Groups,
     /// Session timeout in milliseconds.
     pub session: u64,
+    /// Of a static member: the name of its place in the group.
+    pub instance: Option<String>,
     pub process: String,
+    /// The first nonce; no earlier process of this instance had it.
+    pub nonce: u64,
     pub endpoint: String,
     pub zone: String,
 }
@@ -60,9 +68,13 @@ pub(crate) struct Protocol {
     held: Option<Held>,
     /// Taken away and not yet released, with the assignment that took it.
     pending: Vec<(TaskId, u64)>,
-    /// What the last JoinGroup said was in hand.
-    claimed: Vec<TaskId>,
+    /// What the last JoinGroup said.
+    said: Subscription,
     nonce: u64,
+    /// The leader planned the last assignment before it had heard what this process says: it is what a predecessor had.
+    unheard: bool,
+    /// Everything is given away, then the member leaves.
+    draining: bool,
     seq: u64,
     losses: u64,
     rebalances: u64,
@@ -109,6 +121,7 @@ impl Protocol {
     pub fn new(identity: Identity) -> Self {
         Self {
             topology: TopologyHash::of(&identity.groups),
+            nonce: identity.nonce,
             identity,
             link: Link::Down { until: 0 },
             step: Step::Join,
@@ -117,8 +130,9 @@ impl Protocol {
             leader: false,
             held: None,
             pending: Vec::new(),
-            claimed: Vec::new(),
-            nonce: 0,
+            said: Subscription::default(),
+            unheard: false,
+            draining: false,
             seq: 0,
             losses: 0,
             rebalances: 0,
@@ -192,7 +206,9 @@ impl Protocol {
             Input::Disconnected { reason } => self.disconnected(now, &reason),
             Input::Refused { reason } => self.fail(reason),
             Input::Released { seq } => self.released(seq),
-            Input::Leave => self.leave(),
+            Input::Cold => self.cold(),
+            Input::Drain => self.drain(),
+            Input::End => self.end(),
             Input::LeaveAnswered if self.step == Step::Leave => self.left(),
             // Leaving, or answered over a link that has been given up.
             _ if self.step == Step::Leave || self.link != Link::Up => {}
@@ -284,18 +300,22 @@ impl Protocol {
             return;
         }
         let hand = self.in_hand();
+        if self.draining && hand.is_empty() && !self.may_have_inherited() {
+            return self.farewell();
+        }
         let subscription = Subscription {
             process: self.identity.process.clone(),
             nonce: self.nonce,
             endpoint: self.identity.endpoint.clone(),
             zone: self.identity.zone.clone(),
             generation: self.held.as_ref().map_or(-1, |held| held.generation),
-            active: hand.clone(),
+            active: hand,
             standby: Vec::new(),
             positions: Vec::new(),
             topology: self.topology,
+            draining: self.draining,
         };
-        self.claimed = hand;
+        self.said = subscription.clone();
         self.actions.push(Action::Join { member: self.me.member.clone(), subscription });
     }
 
@@ -305,6 +325,11 @@ impl Protocol {
         let mut tasks: Vec<TaskId> = held.chain(self.pending.iter().map(|(task, _)| task)).copied().collect();
         tasks.sort();
         tasks
+    }
+
+    /// Whether the group may still count a predecessor of this process in, whose place and tasks it gets when it joins.
+    fn may_have_inherited(&self) -> bool {
+        self.identity.instance.is_some() && self.me.member.is_empty() && self.losses == 0
     }
 
     fn joined(&mut self, sent: u64, joined: Joined) {
@@ -363,6 +388,11 @@ impl Protocol {
         if assignment.topology != self.topology {
             assignment.active.clear();
         }
+        if self.draining {
+            let hand = self.in_hand();
+            // Takes nothing up; and what a leader that was told leaves here, it has nobody else for.
+            assignment.active.retain(|task| !self.said.draining && hand.binary_search(task).is_ok());
+        }
         self.renew(sent);
         self.failures = 0;
         self.rebalances += 1;
@@ -370,13 +400,20 @@ impl Protocol {
         let gone = |task: &TaskId| assignment.active.binary_search(task).is_err();
         let taken = |task: TaskId| (task, self.pending.iter().find(|(other, _)| *other == task).map_or(self.seq, |(_, seq)| *seq));
         let pending = self.in_hand().into_iter().filter(gone).map(taken).collect();
-        let released_meanwhile = self.claimed.iter().any(gone);
+        let released_meanwhile = self.said.active.iter().any(gone);
+        let said = self.said.heard();
+        let unheard = assignment.heard.filter(|heard| heard.nonce != said.nonce);
+        // Whatever is more to come may wait for the predecessor, who can't release any more.
+        let is_news = unheard.is_some_and(|heard| heard.portrait != said.portrait || assignment.more);
+        self.unheard = unheard.is_some();
         self.pending = pending;
         self.held = Some(Held { generation: self.me.generation, assignment });
         self.step = Step::Stable;
         self.heartbeat.due = now + self.interval();
         self.emit_assigned();
-        if self.pending.is_empty() && released_meanwhile {
+        if self.draining && self.in_hand().is_empty() {
+            self.farewell();
+        } else if is_news || self.draining && !self.said.draining || released_meanwhile && self.pending.is_empty() {
             self.want_rebalance();
         }
     }
@@ -389,8 +426,16 @@ impl Protocol {
         }
     }
 
+    /// The stores of this process are not what its predecessor had. Whoever plans should know, unless it does.
+    fn cold(&mut self) {
+        if self.unheard && self.step == Step::Stable {
+            self.want_rebalance();
+        }
+    }
+
     fn want_rebalance(&mut self) {
         self.nonce += 1;
+        self.unheard = false;
         self.join();
     }
 
@@ -468,8 +513,12 @@ impl Protocol {
 
     fn fenced(&mut self) {
         self.drop_membership("another process has taken this member's place");
-        let group = &self.identity.group_id;
-        self.fail(format!("another process has taken this member's place in group `{group}`; is one instance id used twice?"));
+        let Identity { group_id, instance, .. } = &self.identity;
+        let instance = instance.as_ref().map(|id| format!(" with its instance id `{id}`")).unwrap_or_default();
+        self.fail(format!(
+            "another process has taken this worker's place in group `{group_id}`{instance}; give every worker an instance id of its own, \
+             and end the old one before a new one starts"
+        ));
     }
 
     fn refused(&mut self, why: &str) {
@@ -482,16 +531,37 @@ impl Protocol {
         self.emit(GroupEvent::Failed { reason });
     }
 
-    fn leave(&mut self) {
+    fn drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        // With another request out, its answer is what goes on.
+        if self.step == Step::Stable || self.step == Step::Join && self.link != Link::Up {
+            self.want_rebalance();
+        }
+    }
+
+    /// The process ends. A static member's place stays for the one that comes back, unless it was to be given up.
+    fn end(&mut self) {
         if self.step == Step::Leave {
             return;
         }
+        let stays = self.identity.instance.is_some() && !self.draining;
+        if stays || self.link != Link::Up {
+            self.actions.push(Action::EndLease);
+            self.left();
+        } else {
+            self.farewell();
+        }
+    }
+
+    fn farewell(&mut self) {
         self.actions.push(Action::EndLease);
-        if self.link == Link::Up && !self.me.member.is_empty() {
+        if self.me.member.is_empty() {
+            self.left();
+        } else {
             self.step = Step::Leave;
             self.actions.push(Action::Leave { member: self.me.member.clone() });
-        } else {
-            self.left();
         }
     }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::group::userdata::Heard;
 use crate::time::TopicPartition;
 use crate::topology::CoPartitioned;
 
@@ -24,6 +25,10 @@ struct Talk {
     now: u64,
     connecting: bool,
     join: Option<Subscription>,
+    /// What the last JoinGroup said.
+    said: Subscription,
+    /// What the leader has heard of the member; none if it tells.
+    heard: Option<Heard>,
     sync: Option<Sender>,
     heartbeat: Option<Sender>,
     /// The newest assignment since the membership was last lost.
@@ -33,17 +38,24 @@ struct Talk {
     seq: u64,
     leased: bool,
     events: Vec<GroupEvent>,
+    draining: bool,
     leaving: bool,
     ended: bool,
 }
 
 impl Talk {
     fn new() -> Self {
+        Self::of(None)
+    }
+
+    fn of(instance: Option<&str>) -> Self {
         let identity = Identity {
             group_id: "g".into(),
             groups: groups(),
             session: SESSION,
+            instance: instance.map(str::to_string),
             process: "p".into(),
+            nonce: 1_000,
             endpoint: String::new(),
             zone: String::new(),
         };
@@ -52,6 +64,8 @@ impl Talk {
             now: 1_000,
             connecting: false,
             join: None,
+            said: Subscription::default(),
+            heard: None,
             sync: None,
             heartbeat: None,
             assigned: None,
@@ -59,6 +73,7 @@ impl Talk {
             seq: 0,
             leased: false,
             events: Vec::new(),
+            draining: false,
             leaving: false,
             ended: false,
         };
@@ -67,7 +82,8 @@ impl Talk {
     }
 
     fn say(&mut self, input: Input) {
-        self.leaving |= matches!(input, Input::Leave);
+        self.draining |= matches!(input, Input::Drain);
+        self.leaving |= matches!(input, Input::End);
         let actions = self.member.step(self.now, input);
         assert!(!self.ended || actions.is_empty(), "it has ended, but wants {actions:?}");
         for action in actions {
@@ -85,6 +101,7 @@ impl Talk {
                 assert!(self.join.is_none(), "a second JoinGroup is out");
                 assert_eq!(subscription.active, self.hand, "it claims what is in its hands");
                 assert_eq!(subscription.generation, self.assigned.as_ref().map_or(-1, |(generation, _)| *generation));
+                self.said = subscription.clone();
                 self.join = Some(subscription);
             }
             Action::Sync { by, .. } => self.sync = Some(by),
@@ -93,7 +110,10 @@ impl Talk {
                 assert!(self.assigned.is_some(), "a heartbeat before the sync");
                 self.heartbeat = Some(by);
             }
-            Action::Leave { .. } => {}
+            Action::Leave { .. } => {
+                assert!(self.leaving || self.draining && self.hand.is_empty(), "it leaves with {:?} in hand", self.hand);
+                self.leaving = true;
+            }
             Action::Renew { .. } => self.leased = true,
             Action::EndLease => self.leased = false,
             Action::Emit { seq, event } => self.hear(seq, event),
@@ -108,6 +128,8 @@ impl Talk {
                     "an older generation after a newer one"
                 );
                 assert!(self.leased);
+                let taken_up = tasks.iter().any(|task| !self.hand.contains(task));
+                assert!(!(self.draining && taken_up), "it drains and takes up {tasks:?}");
                 self.assigned = Some((*generation, tasks.clone()));
                 self.hand.extend(tasks.iter().filter(|task| !self.hand.contains(task)).copied().collect::<Vec<_>>());
                 self.hand.sort();
@@ -165,7 +187,8 @@ impl Talk {
     fn synced(&mut self, active: Vec<TaskId>, more: bool) {
         if let Some(by) = self.sync.take() {
             let topology = TopologyHash::of(&groups());
-            let assignment = Assignment { active, standby: vec![], leader: "l".into(), more, topology };
+            let heard = self.heard.or(Some(self.said.heard()));
+            let assignment = Assignment { active, standby: vec![], leader: "l".into(), more, topology, heard };
             self.say(Input::Synced { sent: self.now - 1, by, answer: Ok(assignment) });
         }
     }
@@ -186,6 +209,17 @@ impl Talk {
     fn released(&mut self) {
         self.hand = self.assigned.clone().map_or(Vec::new(), |(_, tasks)| tasks);
         self.say(Input::Released { seq: self.seq });
+    }
+
+    /// A static member that comes back in generation 7, given what its predecessor had while nobody else hears of it.
+    fn back(active: Vec<TaskId>, more: bool, heard: Heard) -> Self {
+        let mut talk = Self::of(Some("shop-0"));
+        talk.connected();
+        talk.joined(7);
+        talk.heard = Some(heard);
+        talk.synced(active, more);
+        talk.heard = None;
+        talk
     }
 
     /// Joined in generation 1 with these tasks.
@@ -366,6 +400,153 @@ fn the_leader_gives_nothing_to_a_member_of_another_topology_and_to_nobody_what_t
     assert_eq!(given, [("m", tasks(0..3), true), ("x", vec![], true)]);
 }
 
+#[test]
+fn a_static_member_that_comes_back_as_it_was_asks_for_nothing() {
+    let mut predecessor = Talk::of(Some("shop-0"));
+    predecessor.connected();
+    let portrait = predecessor.said.portrait();
+    let mut talk = Talk::back(tasks(0..2), false, Heard { nonce: 3, portrait });
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 7, tasks: tasks(0..2) }]);
+    assert!(talk.join.is_none());
+    talk.wait(1_000);
+    talk.beaten(0);
+    assert!(talk.join.is_none());
+}
+
+#[test]
+fn a_static_member_that_comes_back_with_news_asks_for_one_rebalance() {
+    let mut predecessor = Talk::of(Some("shop-0"));
+    predecessor.connected();
+    let as_it_was = Heard { nonce: 3, portrait: predecessor.said.portrait() };
+    let drained = Subscription { draining: true, ..predecessor.said.clone() };
+    let moved = Subscription { endpoint: "elsewhere:6066".into(), ..predecessor.said.clone() };
+    type News = (&'static str, Heard, bool, Option<Input>);
+    let news: [News; 4] = [
+        ("its stores are lost", as_it_was, false, Some(Input::Cold)),
+        ("it can be reached elsewhere", Heard { portrait: moved.portrait(), ..as_it_was }, false, None),
+        ("its predecessor was draining", Heard { portrait: drained.portrait(), ..as_it_was }, false, None),
+        ("its predecessor may have owed a release", as_it_was, true, None),
+    ];
+    for (what, heard, more, input) in news {
+        let mut talk = Talk::back(tasks(0..2), more, heard);
+        if let Some(input) = input {
+            assert!(talk.join.is_none());
+            talk.say(input);
+        }
+        let said = talk.join.clone().unwrap_or_else(|| panic!("{what}, and it says nothing"));
+        assert_eq!((said.nonce, said.active, said.generation), (1_001, tasks(0..2), 7), "{what}");
+        talk.joined(8);
+        talk.synced(tasks(0..2), false);
+        talk.say(Input::Cold);
+        assert!(talk.join.is_none(), "{what}: it has been heard");
+    }
+}
+
+#[test]
+fn a_static_member_ends_without_a_farewell_and_any_other_leaves() {
+    for (instance, farewells) in [(Some("shop-0"), 0), (None, 1)] {
+        let mut talk = Talk::of(instance);
+        talk.connected();
+        talk.joined(1);
+        talk.synced(tasks(0..2), false);
+        let actions = talk.member.step(talk.now, Input::End);
+        assert_eq!(actions[0], Action::EndLease);
+        let farewell = |action: &&Action| matches!(action, Action::Leave { .. });
+        assert_eq!(actions.iter().filter(farewell).count(), farewells);
+        assert_eq!(talk.member.ended(), instance.is_some());
+    }
+}
+
+#[test]
+fn a_twin_with_the_same_instance_id_ends_the_member_with_a_sentence_that_names_it() {
+    let mut talk = Talk::of(Some("shop-0"));
+    talk.connected();
+    talk.joined(1);
+    talk.synced(tasks(0..2), false);
+    talk.wait(1_000);
+    talk.beaten(82);
+    let [.., GroupEvent::Lost { .. }, GroupEvent::Failed { reason }] = &talk.events[..] else { panic!("{:?}", talk.events) };
+    assert!(reason.contains("instance id `shop-0`"), "{reason}");
+    assert!(talk.member.ended());
+}
+
+#[test]
+fn a_draining_member_works_until_its_tasks_are_taken_and_leaves_when_it_has_let_go() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.say(Input::Drain);
+    let said = talk.join.clone().unwrap();
+    assert_eq!((said.draining, said.active), (true, tasks(0..4)));
+    assert!(talk.events.is_empty(), "nothing stops yet");
+    talk.joined(2);
+    talk.synced(vec![], true);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: vec![] }]);
+    assert!(talk.leased && !talk.leaving, "it may still commit what it has in hand");
+    talk.released();
+    assert!(talk.leaving);
+    talk.say(Input::LeaveAnswered);
+    assert_eq!(talk.events.last(), Some(&GroupEvent::Left));
+}
+
+#[test]
+fn a_drain_that_comes_while_a_join_is_out_is_said_in_the_next_one() {
+    let mut talk = Talk::stable(tasks(0..2));
+    talk.wait(1_000);
+    talk.beaten(27);
+    talk.say(Input::Drain);
+    talk.joined(2);
+    talk.synced(tasks(0..4), false);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2) }], "it takes nothing up");
+    assert!(talk.join.as_ref().unwrap().draining);
+    // A leader of an older version knows nothing of it.
+    talk.joined(3);
+    talk.synced(tasks(0..4), false);
+    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 3, tasks: vec![] });
+}
+
+#[test]
+fn a_member_that_drains_before_it_has_joined_is_out_at_once_unless_it_holds_the_place_of_a_predecessor() {
+    let mut talk = Talk::new();
+    talk.say(Input::Drain);
+    talk.connected();
+    assert_eq!(talk.events, [GroupEvent::Left]);
+
+    let mut talk = Talk::of(Some("shop-0"));
+    talk.say(Input::Drain);
+    talk.connected();
+    talk.joined(7);
+    talk.heard = Some(Heard { nonce: 3, portrait: 0 });
+    talk.synced(tasks(0..2), false);
+    assert!(talk.leaving, "or the group would wait for it for a session");
+}
+
+proptest! {
+    /// What the leader says in one generation after the other, to members that do as they are told.
+    #[test]
+    fn nobody_who_drains_is_given_anything_and_the_others_soon_have_it_all(
+        drains in prop::collection::vec(any::<bool>(), 1..6), owners in prop::collection::vec(0..6usize, 4),
+    ) {
+        let mut hands: Vec<Vec<TaskId>> = vec![Vec::new(); drains.len()];
+        for (partition, owner) in (0..).zip(&owners) {
+            hands[owner % drains.len()].push(task(partition));
+        }
+        for generation in 1..4 {
+            let peer = |(index, active): (usize, &Vec<TaskId>)| {
+                let (topology, draining) = (TopologyHash::of(&groups()), drains[index]);
+                let said = Subscription { generation, active: active.clone(), topology, draining, ..Subscription::default() };
+                Peer { id: index.to_string(), subscription: Some(said), partitions: vec![] }
+            };
+            let peers: Vec<Peer> = hands.iter().enumerate().map(peer).collect();
+            for (id, told) in leader::plan("0", &peers, &groups()) {
+                let index: usize = id.parse().unwrap();
+                prop_assert!(!drains[index] || told.active.is_empty(), "{id} drains and is given {:?}", told.active);
+                hands[index] = told.active;
+            }
+        }
+        let given = hands.iter().flatten().count();
+        prop_assert_eq!(given, if drains.contains(&false) { 4 } else { 0 });
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Happens {
     Time(u64),
@@ -378,7 +559,9 @@ enum Happens {
     Heartbeat(i16),
     CommitRefused { generations_ago: i32, code: i16 },
     Released,
-    Leave,
+    Cold,
+    Drain,
+    End,
     LeaveAnswered,
 }
 
@@ -399,7 +582,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         6 => good().prop_map(Heartbeat),
         2 => (0..3i32, prop::sample::select(vec![22i16, 25, 27])).prop_map(|(generations_ago, code)| CommitRefused { generations_ago, code }),
         3 => Just(Released),
-        1 => prop::bool::weighted(0.1).prop_map(|leave| if leave { Leave } else { LeaveAnswered }),
+        1 => prop::bool::weighted(0.1).prop_map(|end| if end { End } else { LeaveAnswered }),
+        1 => prop::bool::weighted(0.2).prop_map(|drain| if drain { Drain } else { Cold }),
     ]
 }
 
@@ -409,8 +593,8 @@ proptest! {
     /// What is checked at every step stands in `Talk`: one JoinGroup and one heartbeat out at most, no heartbeat before a sync, claims
     /// that are what is in hand, no older generation after a newer one, no lease after a loss, nothing after the end.
     #[test]
-    fn whatever_happens_the_member_keeps_its_promises(story in prop::collection::vec(happens(), 0..120)) {
-        let mut talk = Talk::new();
+    fn whatever_happens_the_member_keeps_its_promises(instance: bool, story in prop::collection::vec(happens(), 0..120)) {
+        let mut talk = Talk::of(instance.then_some("shop-0"));
         let mut generation = 10;
         for happens in story {
             let had = talk.assigned.is_some();
@@ -437,7 +621,9 @@ proptest! {
                     talk.say(Input::CommitRefused { by, verdict: Verdict::of(code) });
                 }
                 Happens::Released => talk.released(),
-                Happens::Leave => talk.say(Input::Leave),
+                Happens::End => talk.say(Input::End),
+                Happens::Cold => talk.say(Input::Cold),
+                Happens::Drain => talk.say(Input::Drain),
                 Happens::LeaveAnswered => talk.say(Input::LeaveAnswered),
             }
         }
@@ -452,6 +638,6 @@ proptest! {
             talk.released();
             talk.say(Input::LeaveAnswered);
         }
-        prop_assert!(talk.ended || talk.member.view().joined);
+        prop_assert!(talk.ended || talk.member.view().joined && !talk.draining, "it neither works nor has left");
     }
 }

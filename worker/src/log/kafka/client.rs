@@ -120,11 +120,12 @@ impl Client {
     }
 
     /// Asks the brokers for anything: librdkafka says when all of them have gone, but not when one is back, and it says so too
-    /// when a single idle connection was closed.
+    /// when a single idle connection was closed. For all topics, because asked for those it has in use it lets the broker create
+    /// one that was deleted, whatever `allow.auto.create.topics` says.
     fn probe(&self, why: &str) {
         let mut metadata = ptr::null();
         // SAFETY: the client lives; the answer is destroyed at once.
-        let code = unsafe { ffi::rd_kafka_metadata(self.ptr(), 0, ptr::null_mut(), &mut metadata, PROBE_MILLIS) };
+        let code = unsafe { ffi::rd_kafka_metadata(self.ptr(), 1, ptr::null_mut(), &mut metadata, PROBE_MILLIS) };
         if code as i32 == 0 {
             // SAFETY: the answer is ours.
             unsafe { ffi::rd_kafka_metadata_destroy(metadata) };

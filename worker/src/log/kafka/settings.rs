@@ -134,5 +134,9 @@ mod tests {
         assert_eq!(producer["linger.ms"], "50");
         assert_eq!(producer["message.timeout.ms"], "15000");
         assert_eq!(producer["acks"], "all");
+        for properties in [settings.source(1), settings.changelog(1), settings.producer()] {
+            let last = properties.iter().rev().find(|(key, _)| key == "allow.auto.create.topics");
+            assert_eq!(last.map(|(_, value)| value.as_str()), Some("false"), "nobody creates a topic by asking for it");
+        }
     }
 }

@@ -134,7 +134,7 @@ fn a_record_that_does_not_decode_stops_its_partition_and_the_rest_goes_on() {
         until("the partition waits", || world.task(0).problem().is_some()).await;
         let sentence = "task 0_0: in[0]@1: the value can't be decoded: expected value at line 1 column 1; the partition waits here: mend \
                         the type, or set `on-decode-error` to skip";
-        assert_eq!(world.running().readiness(), Err(sentence.to_string()));
+        assert_eq!(world.running().readiness().map_err(|why| why.sentence), Err(sentence.to_string()));
         assert_eq!(world.committed("in", 0).await, Some(1));
         assert_eq!(counting.counts.query(&key_in(0, 2)).await, Ok(Some(1)), "what is there can be asked");
         world.stop().await.unwrap();

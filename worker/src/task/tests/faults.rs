@@ -22,7 +22,7 @@ fn a_changelog_that_fails_commits_nothing_and_its_task_starts_over_until_it_is_m
         until("it starts over", || task.starts_over.get() == 2).await;
         assert_eq!(world.committed("in", 0).await, Some(1));
         assert_eq!(
-            world.running().readiness().unwrap_err(),
+            world.running().readiness().unwrap_err().sentence,
             "task 0_0: starting over from the committed offset: a flush was not delivered: the disk of the broker is full"
         );
 
@@ -177,10 +177,10 @@ fn a_changelog_without_offsets_is_not_counted_upon_again() {
 
         let world = World::begin(app, settings()).await;
         until("it waits", || {
-            world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.contains("in[0]")))
+            world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.sentence.contains("in[0]")))
         })
         .await;
-        let why = world.running().readiness().unwrap_err();
+        let why = world.running().readiness().unwrap_err().sentence;
         assert!(why.starts_with("task 0_0: in[0]: the group has no committed offset but the changelog has records"), "{why}");
         input.send("a", &1).await.unwrap();
         let ready = counts.query("a").await.unwrap_err();
@@ -197,9 +197,9 @@ fn an_input_that_was_made_anew_is_a_matter_for_people() {
         input.send("a", &1).await.unwrap();
         world.until_committed("in", 0, 1).await;
         world.log.delete_topic("in");
-        until("it waits", || world.running().readiness().is_err_and(|why| why.contains("log's end"))).await;
+        until("it waits", || world.running().readiness().is_err_and(|why| why.sentence.contains("log's end"))).await;
         assert_eq!(
-            world.running().readiness().unwrap_err(),
+            world.running().readiness().unwrap_err().sentence,
             "task 0_0: in[0]: the committed offset 1 lies behind the log's end 0: the topic was made anew or truncated; stop all \
              workers and set the group's offset with Kafka's tools"
         );

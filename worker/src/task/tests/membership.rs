@@ -113,7 +113,11 @@ impl Membership for ToldGroup {
         MemberView { joined: true, ..MemberView::default() }
     }
 
-    fn leave(&self) -> BoxFuture<'_, ()> {
+    fn cold(&self) {}
+
+    fn drain(&self) {}
+
+    fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
     }
 }
@@ -214,7 +218,7 @@ fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() 
         until("both have ended", || (0..2).all(|partition| world.task(partition).stage() == Stage::Absent)).await;
         door.open();
         door.open();
-        assert_eq!(world.running().readiness(), Err("joining the group".to_string()));
+        assert_eq!(world.running().readiness().map_err(|why| why.sentence), Err("joining the group".to_string()));
         assert_eq!(group.released(), 0, "nobody waits for it any more");
 
         group.assign(&[0, 1]);
@@ -246,7 +250,7 @@ fn work_of_a_lost_membership_is_not_written_by_a_shard_that_has_not_heard_of_it(
         }
         let shared = Shared {
             rt: Rt::single(),
-            settings: Arc::new(settings::resolve(node.id, &settings(), [], &[]).unwrap()),
+            settings: Arc::new(settings::resolve(node.id, &settings(), &settings::FileLayer::default(), [], &[]).unwrap()),
             topology: Arc::new(node.topology().map_err(|_| "contradictory").unwrap()),
             log: log.clone(),
             membership: group.clone(),
@@ -344,7 +348,7 @@ fn a_coordinator_that_is_away_is_waited_for_and_what_was_paused_stays_paused() {
             timestamp: None,
         };
         world.log.producer().send(bad, &Arc::default()).unwrap();
-        until("it is paused", || world.running().readiness().is_err_and(|why| why.contains("texts[0]@0"))).await;
+        until("it is paused", || world.running().readiness().is_err_and(|why| why.sentence.contains("texts[0]@0"))).await;
 
         group.refuse(Some(GroupError::Unavailable("no answer".into())));
         numbers.send("a", &1).await.unwrap();
@@ -356,7 +360,10 @@ fn a_coordinator_that_is_away_is_waited_for_and_what_was_paused_stays_paused() {
         group.refuse(None);
         world.until_committed("numbers", 0, 1).await;
         assert_eq!(task.waiting(), None);
-        assert!(world.running().readiness().is_err_and(|why| why.contains("texts[0]@0")), "the paused partition stays named");
+        assert!(
+            world.running().readiness().is_err_and(|why| why.sentence.contains("texts[0]@0")),
+            "the paused partition stays named"
+        );
         world.stop().await.unwrap();
     });
 }
@@ -396,7 +403,7 @@ fn a_partition_whose_offset_is_refused_holds_up_its_own_task_only() {
         }
         world.until_committed("in", 1, 1).await;
         until("its task starts over", || world.task(0).starts_over.get() > 0).await;
-        let why = world.running().readiness().unwrap_err();
+        let why = world.running().readiness().unwrap_err().sentence;
         assert!(why.contains("the offset of in[0] can't be committed: it is not there"), "{why}");
         assert_eq!((world.committed("in", 0).await, world.task(1).epochs.get()), (Some(0), 1));
         group.refuse(None);
@@ -413,7 +420,7 @@ fn a_group_that_cannot_be_joined_ends_the_worker() {
         group.say(GroupEvent::Away { reason: "the coordinator is loading".into() });
         let world = World::begin(app, settings()).await;
         until("it waits", || {
-            world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.contains("loading")))
+            world.app.running().is_some_and(|running| running.readiness().is_err_and(|why| why.sentence.contains("loading")))
         })
         .await;
         group.say(GroupEvent::Failed { reason: "not authorised".into() });

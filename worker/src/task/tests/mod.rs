@@ -82,8 +82,8 @@ impl World {
     /// Starts the app.
     async fn begin(app: App, settings: Settings) -> Self {
         let node = app.node();
-        let settings = settings::resolve(node.id, &settings, [], &[]).unwrap();
-        let handle = control::start_on(Rt::single(), node, settings).await.unwrap();
+        let settings = settings::resolve(node.id, &settings, &settings::FileLayer::default(), [], &[]).unwrap();
+        let handle = control::start_on(Rt::single(), node, settings.into()).await.unwrap();
         Self { app: node, log: control::memory_log(node.id), handle }
     }
 
