@@ -15,10 +15,10 @@ how=build-image
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 
-image() { # NAME DOCKERFILE [buildah options]; the context is one for all
+image() { # NAME:TAG DOCKERFILE [buildah options]; the context is one for all
   local name=$1 dockerfile=$2
   shift 2
-  "$cluster" "$how" "$prefix/$name:dev" "$context" --file "$dockerfile" "$@"
+  "$cluster" "$how" "$prefix/$name" "$context" --file "$dockerfile" "$@"
 }
 
 # All of them, as the tests build them: a part of the workspace would have other features, and so be built anew.
@@ -29,8 +29,10 @@ done
 # Looks at things from inside a pod: DNS, Kafka, its volume.
 (cd e2e/testbed/cluster/images/probe && CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$context/probe" .)
 
-image worker worker/Dockerfile
-image page-views examples/page_views/Dockerfile --build-arg "BASE=$prefix/worker:dev"
-image operator operator/Dockerfile
-image probe e2e/testbed/cluster/images/probe/Dockerfile
+image worker:dev worker/Dockerfile
+for tag in dev next; do # two, for an application to be rolled from one to the other
+  image "page-views:$tag" examples/page_views/Dockerfile --build-arg "BASE=$prefix/worker:dev"
+done
+image operator:dev operator/Dockerfile
+image probe:dev e2e/testbed/cluster/images/probe/Dockerfile
 [ "$how" != build-image ] || "$cluster" images | grep "^$prefix/"

@@ -25,7 +25,11 @@ pub struct Window(pub BTreeMap<i32, std::ops::Range<i64>>);
 
 impl Offsets {
     pub fn of(broker: &Broker, group: &str, topic: &str, partitions: i32) -> Self {
-        let config = Config::parse(&broker.bootstrap(), "faust-e2e").expect("a broker's address");
+        Self::at(&broker.bootstrap(), group, topic, partitions)
+    }
+
+    pub fn at(bootstrap: &str, group: &str, topic: &str, partitions: i32) -> Self {
+        let config = Config::parse(bootstrap, "faust-e2e").expect("a broker's address");
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { runtime, client: Client::new(config), group: group.into(), topic: topic.into(), partitions }
     }

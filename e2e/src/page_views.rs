@@ -15,7 +15,7 @@ pub const VIEWS: &str = "page_views";
 pub const COUNTED: &str = "page_view_counts";
 pub const CHANGELOG: &str = "page-views-page_counts-changelog";
 pub const GROUP: &str = "page-views";
-const TABLE: &str = "page_counts";
+pub const TABLE: &str = "page_counts";
 
 /// The stage: a broker with the app's topics, and how its workers are started.
 pub struct PageViews {

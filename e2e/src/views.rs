@@ -37,17 +37,25 @@ impl Views {
 
     /// Produces so many, as fast as it goes.
     pub fn produce(&mut self, broker: &Broker, topic: &str, count: usize) {
-        let producer = Producer::to(broker);
+        self.produce_to((Producer::to(broker), topic.to_string()), count);
+    }
+
+    /// The same into any sink.
+    pub fn produce_to(&mut self, mut sink: impl Sink, count: usize) {
         for _ in 0..count {
             let (page, view) = self.view();
-            producer.send(topic, page, &view);
+            sink.send(page, &view);
         }
-        producer.flush();
+        sink.finish();
     }
 
     /// Produces at a steady pace until told to finish.
-    pub fn flow(mut self, broker: &Broker, topic: &str, per_second: u32) -> Flow {
-        let (producer, topic) = (Producer::to(broker), topic.to_string());
+    pub fn flow(self, broker: &Broker, topic: &str, per_second: u32) -> Flow {
+        self.flow_to((Producer::to(broker), topic.to_string()), per_second)
+    }
+
+    /// The same into any sink.
+    pub fn flow_to(mut self, mut sink: impl Sink + Send + 'static, per_second: u32) -> Flow {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let mut pace = Pace::new(per_second);
@@ -55,10 +63,10 @@ impl Views {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let (page, view) = self.view();
-                producer.send(&topic, page, &view);
-                pace.keep();
+                sink.send(page, &view);
+                pace.keep(|| sink.pause());
             }
-            producer.flush();
+            sink.finish();
             self
         });
         Flow { stop, thread: Some(thread) }
@@ -70,6 +78,26 @@ impl Views {
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// Where views go.
+pub trait Sink {
+    fn send(&mut self, page: &str, view: &str);
+    /// Nothing more comes for some milliseconds.
+    fn pause(&mut self) {}
+    /// Waits until everything is delivered.
+    fn finish(&mut self);
+}
+
+/// A producer and the topic.
+impl Sink for (Producer, String) {
+    fn send(&mut self, page: &str, view: &str) {
+        self.0.send(&self.1, page, view);
+    }
+
+    fn finish(&mut self) {
+        self.0.flush();
     }
 }
 
@@ -106,11 +134,12 @@ impl Pace {
         Self { begun: Instant::now(), per_second, done: 0 }
     }
 
-    fn keep(&mut self) {
+    fn keep(&mut self, pausing: impl FnOnce()) {
         self.done += 1;
         let due = Duration::from_secs(1) * self.done / self.per_second;
         let early = due.saturating_sub(self.begun.elapsed());
         if early > Duration::from_millis(5) {
+            pausing();
             std::thread::sleep(early);
         }
     }

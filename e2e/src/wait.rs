@@ -30,3 +30,8 @@ pub fn within<T>(limit: Duration, what: impl Display, mut look: impl FnMut() -> 
         }
     }
 }
+
+/// Lets time pass in which nothing is to happen.
+pub fn pass(time: Duration) {
+    sleep(time);
+}

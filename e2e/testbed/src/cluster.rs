@@ -64,6 +64,11 @@ impl Cluster {
         format!("{}/{name}:dev", self.images)
     }
 
+    /// `page-views` under another name, for an application to be rolled to.
+    pub fn next_image(&self) -> String {
+        format!("{}/page-views:next", self.images)
+    }
+
     /// Every request that was answered so far, in the order of the audit log. One is in there a moment after its answer.
     pub fn audit(&self) -> io::Result<Vec<Request>> {
         let none = || io::Error::other("this cluster's audit log is not at hand: FAUST_E2E_AUDIT_LOG is not set");
@@ -78,6 +83,18 @@ impl Cluster {
     /// The same with something to read: `kubectl_with_input(["apply", "-f", "-"], manifest)`.
     pub fn kubectl_with_input<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>, input: &str) -> io::Result<Output> {
         kubectl::run("kubectl", &self.kubeconfig, arguments, input)
+    }
+
+    /// A kubectl that isn't started yet, for one that runs beside the test.
+    pub fn kubectl_command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> io::Result<Command> {
+        kubectl::command("kubectl", &self.kubeconfig, arguments)
+    }
+
+    /// Sends a signal to a container's first process, from the node: nobody in Kubernetes is asked or told. `id` is what the pod's
+    /// status has as `containerID`.
+    pub fn signal_container(&self, id: &str, signal: &str) -> io::Result<()> {
+        let id = id.strip_prefix("containerd://").unwrap_or(id);
+        script(&["exec", "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", signal, id])
     }
 
     /// Runs helm to its end.

@@ -14,9 +14,8 @@ pub fn run<S: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = S>,
     input: &str,
 ) -> io::Result<Output> {
-    let mut command = Command::new(programs()?.join(program));
-    command.args(arguments).env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", kubeconfig.with_extension("cache"));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut child =
+        command(program, kubeconfig, arguments)?.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // One that reads nothing may be gone already; its exit code tells.
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output()?;
@@ -25,6 +24,13 @@ pub fn run<S: AsRef<OsStr>>(
     }
     let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     Err(io::Error::other(format!("{program} ended with {}: {}", output.status, said.trim())))
+}
+
+/// A program with this kubeconfig, not started yet.
+pub fn command<S: AsRef<OsStr>>(program: &str, kubeconfig: &Path, arguments: impl IntoIterator<Item = S>) -> io::Result<Command> {
+    let mut command = Command::new(programs()?.join(program));
+    command.args(arguments).env("KUBECONFIG", kubeconfig).env("KUBECACHEDIR", kubeconfig.with_extension("cache"));
+    Ok(command)
 }
 
 /// The folder of Kubernetes' programs.

@@ -1,0 +1,67 @@
+//! A roll waits for the pod that it replaced: for its tables, when that takes long.
+
+use std::time::Duration;
+
+use faust_e2e::cluster::{App, Change, Kcat, Operator, Stage, Watch, most_unready};
+use faust_e2e::page_views::{CHANGELOG, GROUP, VIEWS};
+use faust_e2e::{Offsets, Oracle, Views, records, wait};
+use serde_json::json;
+
+const PARTITIONS: i32 = 12;
+const VIEWED: usize = 60_000;
+/// How long a pod is to restore.
+const RESTORE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
+    let stage = Stage::set();
+    let operator = stage.step("helm install", || Operator::install(&stage.cluster));
+    // Tables go with their pod, so that its successor has to read them all.
+    let app = stage.step("kubectl apply", || {
+        let app = App::apply(&stage, json!({ "spec": { "storage": { "type": "Ephemeral" } } }));
+        app.wait_ready();
+        app
+    });
+    let offsets = Offsets::of(stage.cluster.kafka(), GROUP, VIEWS, PARTITIONS);
+    let rate = stage.step("views are counted", || {
+        Views::of_pages(1_000).produce_to(Kcat::to(stage.cluster.kafka(), VIEWS), VIEWED);
+        offsets.until_consumed();
+        let changelog = records::read(stage.cluster.kafka(), CHANGELOG);
+        let bytes: usize = changelog
+            .iter()
+            .map(|record| record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len))
+            .sum();
+        // Each pod has half of it.
+        bytes as u64 / 2 / RESTORE.as_secs()
+    });
+
+    stage.step(format_args!("another image, and {rate} bytes of changelog a second"), || {
+        let (mark, watch) = (operator.mark(), Watch::start(&stage, "pods"));
+        app.patch(&json!({ "spec": { "image": stage.cluster.next_image(), "settings": { "restore-rate": rate.to_string() } } }));
+        app.until_rolled();
+        let changes = watch.changes();
+        let (most, story) = most_unready(&changes, &app.pod_names(2));
+        assert_eq!(most, 1, "pods that were not ready at once: {story:?}");
+        let mut deleted = wait::until("both deletions are in the audit log", || {
+            let deleted = operator.deleted_pods(mark);
+            if deleted.len() >= 2 { Ok(deleted) } else { Err(format!("{deleted:?}")) }
+        });
+        deleted.sort();
+        assert_eq!(deleted, app.pod_names(2), "each pod was deleted exactly once");
+        for (pod, image) in images(&changes) {
+            assert_eq!(image, stage.cluster.next_image(), "{pod} came back with the new image");
+        }
+    });
+    let restored: Vec<u64> = (0..2).map(|ordinal| app.pages(ordinal).state().map_or(0, |state| state.restored())).collect();
+    eprintln!("   {restored:?} records were restored");
+    let oracle = Oracle::read(stage.cluster.kafka(), VIEWS);
+    oracle.assert_exact(&app.table(2, &oracle.keys()));
+}
+
+/// Of the pods that were made while it was watched, the image of each.
+fn images(changes: &[Change]) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let deleted = changes.iter().position(|change| change.what == "DELETED").unwrap_or(changes.len());
+    let made = changes[deleted..].iter().filter(|change| change.what == "ADDED");
+    made.map(|change| (text(&change.object["metadata"]["name"]), text(&change.object["spec"]["containers"][0]["image"]))).collect()
+}

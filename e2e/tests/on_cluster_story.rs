@@ -1,0 +1,267 @@
+//! The story of the example on a cluster: installed, applied, counting, hurt, scaled, rolled, deleted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use faust_e2e::cluster::{App, Commits, Group, Kcat, Operator, Stage, Watch};
+use faust_e2e::oracle::Counts;
+use faust_e2e::page_views::{CHANGELOG, COUNTED, GROUP, VIEWS};
+use faust_e2e::{Offsets, Oracle, Views, Window, wait};
+use serde_json::{Value, json};
+
+const PARTITIONS: i32 = 12;
+const VIEWED: usize = 200_000;
+const PAGES: usize = 1_000;
+/// Enough for every partition to get some all the time.
+const PER_SECOND: u32 = 600;
+const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// Of constant load, in which nothing may be written. The lag's band has settled by then.
+const QUIET: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_secs(35);
+
+#[test]
+fn an_application_lives_on_cluster() {
+    let stage = Stage::set();
+    let operator = stage.step("helm install", || Operator::install(&stage.cluster));
+    let begin = operator.mark();
+    let app = stage.step("kubectl apply: not ready with a reason, then ready", || is_applied_and_becomes_ready(&stage));
+    let play =
+        Play { offsets: Offsets::of(stage.cluster.kafka(), GROUP, VIEWS, PARTITIONS), stage: &stage, operator: &operator, app };
+
+    let views = stage.step("200,000 views are counted exactly", || play.counts_exactly());
+    let (views, windows) = stage.step("one worker is killed and one pod deleted while records flow", || play.loses_workers(views));
+    let views = stage.step("scaled to 3 and back to 2 while records flow", || play.scales(views, &windows));
+    let views = stage.step("nothing is written under constant load", || play.is_quiet(views));
+    stage.step("an image that doesn't exist halts the roll, and the application goes on", || play.halts(views, &windows));
+    stage.step("the operator is killed in the middle of a roll, and its successor finishes it", || play.loses_its_operator());
+    stage.step("the changelog has exactly the operator's configuration", || play.has_configured_the_changelog());
+    stage.step("kubectl delete leaves nothing but topics", || play.is_deleted());
+    stage.step("the operator was refused nothing and used all that it may do", || operator.assert_uses_its_rights(begin));
+}
+
+fn is_applied_and_becomes_ready(stage: &Stage) -> App<'_> {
+    let watch = Watch::start(stage, "faustapps");
+    let app = App::apply(stage, json!({}));
+    app.wait_ready();
+    let told: Vec<String> = watch.changes().iter().filter_map(|change| ready_of(&change.object)).collect();
+    eprintln!("   Ready was {told:?}");
+    assert!(
+        told.first().is_some_and(|first| first.starts_with("False ") && first.len() > "False ".len()),
+        "Ready begins as {told:?}"
+    );
+    app
+}
+
+/// Status and reason.
+fn ready_of(app: &Value) -> Option<String> {
+    let ready = app["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == "Ready")?;
+    Some(format!("{} {}", ready["status"].as_str()?, ready["reason"].as_str()?))
+}
+
+/// The application while it is played with.
+struct Play<'a> {
+    stage: &'a Stage,
+    operator: &'a Operator<'a>,
+    app: App<'a>,
+    offsets: Offsets,
+}
+
+impl Play<'_> {
+    fn kcat(&self) -> Kcat {
+        Kcat::to(self.stage.cluster.kafka(), VIEWS)
+    }
+
+    /// What the topic holds, and what the table says of it once all of it is counted.
+    fn counted(&self) -> (Oracle, Counts) {
+        self.offsets.until_consumed();
+        let oracle = Oracle::read(self.stage.cluster.kafka(), VIEWS);
+        let table = self.app.table(2, &oracle.keys());
+        (oracle, table)
+    }
+
+    fn counts_exactly(&self) -> Views {
+        let mut views = Views::of_pages(PAGES);
+        views.produce_to(self.kcat(), VIEWED);
+        let (oracle, table) = self.counted();
+        assert_eq!(oracle.total(), VIEWED as u64);
+        oracle.assert_exact(&table);
+        views
+    }
+
+    fn loses_workers(&self, views: Views) -> (Views, Vec<Window>) {
+        let shared = self.app.until_shared(2, PARTITIONS);
+        let flow = views.flow_to(self.kcat(), 5 * PER_SECOND);
+        let (first, second) = (self.app.pod(0), self.app.pod(1));
+
+        let container = first.container.as_deref().expect("a container that runs");
+        let kill = || self.stage.cluster.signal_container(container, "SIGKILL").unwrap_or_else(|error| panic!("{error}"));
+        let killed = self.offsets.around(&shared[0], kill);
+        self.until_back("the killed worker's container was started again", |pods| {
+            pods[0].uid == first.uid && pods[0].restarts == first.restarts + 1
+        });
+
+        let shared = self.app.until_shared(2, PARTITIONS);
+        let delete = || drop(self.stage.kubectl(&format!("delete pod {} --wait=false", second.name)));
+        let deleted = self.offsets.around(&shared[1], delete);
+        self.until_back("the deleted pod is there again", |pods| pods[1].uid != second.uid);
+
+        let views = flow.finish();
+        let windows = vec![killed, deleted];
+        let (oracle, table) = self.counted();
+        oracle.assert_at_least_once(&table, &windows);
+        let allowed: u64 = oracle.in_windows(&windows).values().sum();
+        eprintln!(
+            "   {} of {} were counted twice, {allowed} at most",
+            excess(&oracle, &table).values().sum::<u64>(),
+            oracle.total()
+        );
+        (views, windows)
+    }
+
+    fn until_back(&self, what: &str, is_back: impl Fn(&[faust_e2e::cluster::Pod]) -> bool) {
+        wait::until(what, || {
+            let pods = self.app.try_pods()?;
+            let back = pods.len() == 2 && pods.iter().all(|pod| pod.ready) && is_back(&pods);
+            if back { Ok(()) } else { Err(format!("{pods:?}")) }
+        });
+    }
+
+    fn scales(&self, views: Views, windows: &[Window]) -> Views {
+        let group = Group::on(self.stage.cluster.kafka());
+        let before = {
+            let (oracle, table) = self.counted();
+            excess(&oracle, &table)
+        };
+        let flow = views.flow_to(self.kcat(), PER_SECOND);
+        wait::until("a first commit of the new records", || {
+            let (committed, ends) = (self.offsets.committed(), self.offsets.ends());
+            if committed.iter().all(Option::is_some) { Ok(()) } else { Err(format!("{committed:?} of {ends:?}")) }
+        });
+        let commits = Commits::watch(&self.stage.cluster, PARTITIONS);
+
+        self.stage.kubectl("scale faustapp/page-views --replicas=3");
+        self.app.until_rolled();
+        let shared = self.app.until_shared(3, PARTITIONS);
+        group.until_of(&self.app.pod_names(3));
+        self.stage.kubectl("scale faustapp/page-views --replicas=2");
+        self.app.until_rolled();
+        self.app.until_shared(2, PARTITIONS);
+        group.until_of(&self.app.pod_names(2));
+
+        let gaps = commits.longest_gaps();
+        let longest = gaps.iter().max().expect("partitions");
+        eprintln!("   {shared:?} with three; the longest time without a commit on a partition: {:.1} s", longest.as_secs_f64());
+        assert!(*longest < LONGEST_GAP, "a partition stood still for {longest:?}: {gaps:?}");
+        let views = flow.finish();
+        let (oracle, table) = self.counted();
+        oracle.assert_at_least_once(&table, windows);
+        assert_eq!(excess(&oracle, &table), before, "what moves by a drain is counted once");
+        views
+    }
+
+    fn is_quiet(&self, views: Views) -> Views {
+        let flow = views.flow_to(self.kcat(), PER_SECOND);
+        wait::pass(SETTLING);
+        let (mark, before) = (self.operator.mark(), self.offsets.committed());
+        wait::pass(QUIET);
+        let requests = self.operator.requests(mark);
+        let writes: Vec<_> = requests.iter().filter(|request| request.writes()).collect();
+        assert_ne!(self.offsets.committed(), before, "records flow");
+        assert!(!requests.is_empty(), "the operator looks");
+        assert!(writes.is_empty(), "{} writes in {QUIET:?}, such as {:?}", writes.len(), &writes[..writes.len().min(3)]);
+        eprintln!("   {} requests in {QUIET:?}, none of them a write", requests.len());
+        flow.finish()
+    }
+
+    fn halts(&self, views: Views, windows: &[Window]) {
+        let flow = views.flow_to(self.kcat(), PER_SECOND);
+        let before = self.app.pods();
+        let good = self.stage.cluster.image("page-views");
+        let missing = good.replace(":dev", ":missing");
+        self.app.patch(&json!({ "spec": { "image": missing, "rollout": { "progressDeadline": "15s" } } }));
+        let halted = self.app.until_condition("Stalled", "True", "RolloutHalted");
+        eprintln!("   {}", halted.message);
+        let ready = self.app.until_condition("Ready", "False", "RolloutHalted");
+        assert!(ready.message.contains(&missing) || ready.message.contains("mage"), "the message names the cause: {ready}");
+        self.until_back("both pods are ready, the one with the bad image replaced", |pods| pods[0].uid == before[0].uid);
+        wait::until("the halt is told as an event", || {
+            let events = self.stage.try_list("get events.events.k8s.io")?;
+            let halts = events.iter().filter(|event| event["reason"] == "RolloutHalted" && event["type"] == "Warning").count();
+            if halts > 0 { Ok(()) } else { Err(format!("none among {}", events.len())) }
+        });
+        let committed = self.offsets.committed();
+        wait::until("the application goes on counting", || {
+            let now = self.offsets.committed();
+            if now.iter().zip(&committed).all(|(now, before)| now > before) { Ok(()) } else { Err(format!("{now:?}")) }
+        });
+
+        self.app.patch(&json!({ "spec": { "image": self.stage.cluster.next_image() } }));
+        self.app.until_rolled();
+        self.app.wait_ready();
+        flow.finish();
+        let (oracle, table) = self.counted();
+        oracle.assert_at_least_once(&table, windows);
+    }
+
+    fn loses_its_operator(&self) {
+        let holder = self.operator.until_held();
+        let (mark, before) = (self.operator.mark(), self.app.pods());
+        let watch = Watch::start(self.stage, "pods");
+        self.stage.kubectl("annotate faustapp/page-views --overwrite faust.dev/restartedAt=now");
+        watch.until("the first pod is on its way out", |change| !change.object["metadata"]["deletionTimestamp"].is_null());
+        self.operator.kill();
+        let first = self.operator.deleted_pods(mark);
+        assert_eq!(first.len(), 1, "the operator was killed in the middle: {first:?}");
+        self.app.until_rolled();
+
+        assert_ne!(self.operator.until_held(), holder, "another one has the lease");
+        let mut deleted = wait::until("the last deletion is in the audit log", || {
+            let deleted = self.operator.deleted_pods(mark);
+            if deleted.len() >= 2 { Ok(deleted) } else { Err(format!("{deleted:?}")) }
+        });
+        deleted.sort();
+        assert_eq!(deleted, self.app.pod_names(2), "each pod was deleted exactly once");
+        let now = self.app.pods();
+        assert!(now.iter().zip(&before).all(|(now, before)| now.uid != before.uid), "{now:?} after {before:?}");
+    }
+
+    fn has_configured_the_changelog(&self) {
+        let (_, topology) = self.app.pages(0).get("/topology").unwrap_or_else(|error| panic!("{error}"));
+        let topology: Value = serde_json::from_str(&topology).expect("/topology is JSON");
+        let declared = topology["topics"].as_array().into_iter().flatten().find(|topic| topic["name"] == CHANGELOG);
+        let declared =
+            declared.and_then(|topic| topic["config"].as_object()).unwrap_or_else(|| panic!("no changelog in {topology}"));
+        let declared: BTreeMap<String, String> =
+            declared.iter().map(|(key, value)| (key.clone(), value.as_str().expect("text").to_owned())).collect();
+        assert_eq!(declared.get("cleanup.policy").map(String::as_str), Some("compact"));
+
+        let arguments = ["--entity-type", "topics", "--entity-name", CHANGELOG, "--describe"];
+        let output = self.stage.cluster.kafka().tool("ConfigCommand", arguments).unwrap_or_else(|error| panic!("{error}"));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines = text.lines().filter_map(|line| line.trim().split_once(" sensitive=")?.0.split_once('='));
+        let set: BTreeMap<String, String> = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        assert_eq!(set, declared, "Kafka's own tool said: {text}");
+    }
+
+    fn is_deleted(&self) {
+        self.stage.kubectl("delete faustapp page-views --timeout=60s");
+        let kinds = "statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps,poddisruptionbudgets,controllerrevisions";
+        wait::until("nothing of ours is left", || {
+            let left = self.stage.try_kubectl(&format!("get {kinds} --output name"))?;
+            let left: Vec<&str> = left.lines().filter(|name| *name != "configmap/kube-root-ca.crt").collect();
+            if left.is_empty() { Ok(()) } else { Err(left.join(" ")) }
+        });
+        let listed = self.stage.cluster.kafka().tool("TopicCommand", ["--list"]).unwrap_or_else(|error| panic!("{error}"));
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        for topic in [VIEWS, COUNTED, CHANGELOG] {
+            assert!(listed.lines().any(|line| line == topic), "topic {topic} is gone: {listed}");
+        }
+    }
+}
+
+/// By how much keys were counted more often than they were there.
+fn excess(oracle: &Oracle, table: &Counts) -> Counts {
+    let expected = oracle.counts();
+    let more = table.iter().map(|(key, counted)| (key.clone(), counted - expected[key]));
+    more.filter(|(_, more)| *more > 0).collect()
+}
