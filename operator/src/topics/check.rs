@@ -174,8 +174,8 @@ fn own_count(wanted: &Wanted) -> Option<u32> {
 
 fn keys_move(wanted: &Wanted) -> String {
     let tables: Vec<String> = wanted.tables.iter().map(|table| format!("`{table}`")).collect();
-    let noun = if tables.len() == 1 { "table" } else { "tables" };
-    format!("growing it would part keys from what {noun} {} hold of them", tables.join(", "))
+    let (noun, verb) = if tables.len() == 1 { ("table", "holds") } else { ("tables", "hold") };
+    format!("growing it would part keys from what {noun} {} {verb} of them", tables.join(", "))
 }
 
 fn absent(wanted: &Wanted) -> String {

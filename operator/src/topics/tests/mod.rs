@@ -175,7 +175,7 @@ fn counts_that_differ_are_told_with_both_numbers_and_what_mends_them_and_nothing
             topology(),
             6,
             None,
-            "says 12: growing it would part keys from what table `page_counts` hold of them; remove the field",
+            "says 12: growing it would part keys from what table `page_counts` holds of them; remove the field",
         ),
         (
             DECLARED,
