@@ -187,7 +187,11 @@ fn absent(wanted: &Wanted) -> String {
         Some(CodeRole::Sink) => "writes",
         _ => "reads",
     };
-    format!("topic `{name}`, which the code {used}, does not exist: declare it in spec.topics, or create it")
+    let with = match wanted.code {
+        Partitions::Exactly(insisted) => format!(" with {}", partitions(insisted)),
+        Partitions::As(_) | Partitions::Whatever => String::new(),
+    };
+    format!("topic `{name}`, which the code {used}, does not exist: declare it in spec.topics, or create it{with}")
 }
 
 fn unknown_key(wanted: &Wanted, key: &str) -> String {
