@@ -174,8 +174,8 @@ fn own_count(wanted: &Wanted) -> Option<u32> {
 
 fn keys_move(wanted: &Wanted) -> String {
     let tables: Vec<String> = wanted.tables.iter().map(|table| format!("`{table}`")).collect();
-    let noun = if tables.len() == 1 { "table" } else { "tables" };
-    format!("growing it would part keys from what {noun} {} hold of them", tables.join(", "))
+    let (noun, verb) = if tables.len() == 1 { ("table", "holds") } else { ("tables", "hold") };
+    format!("growing it would part keys from what {noun} {} {verb} of them", tables.join(", "))
 }
 
 fn absent(wanted: &Wanted) -> String {
@@ -187,7 +187,11 @@ fn absent(wanted: &Wanted) -> String {
         Some(CodeRole::Sink) => "writes",
         _ => "reads",
     };
-    format!("topic `{name}`, which the code {used}, does not exist: declare it in spec.topics, or create it")
+    let with = match wanted.code {
+        Partitions::Exactly(insisted) => format!(" with {}", partitions(insisted)),
+        Partitions::As(_) | Partitions::Whatever => String::new(),
+    };
+    format!("topic `{name}`, which the code {used}, does not exist: declare it in spec.topics, or create it{with}")
 }
 
 fn unknown_key(wanted: &Wanted, key: &str) -> String {

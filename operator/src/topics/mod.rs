@@ -27,7 +27,7 @@ use self::wants::{Maker, Wanted, Wants, wants};
 use crate::app::App;
 use crate::model::{Action, CodeGroup, Event, Kafka, KafkaFacts, NewTopic, Reason, Topology, Verdict};
 
-pub use self::record::{Entry, Record};
+pub use self::record::Record;
 
 /// How soon Kafka is asked again when it couldn't be; whoever asks lengthens it from one failure to the next.
 const UNREACHABLE: Duration = Duration::from_secs(5);

@@ -175,7 +175,7 @@ fn counts_that_differ_are_told_with_both_numbers_and_what_mends_them_and_nothing
             topology(),
             6,
             None,
-            "says 12: growing it would part keys from what table `page_counts` hold of them; remove the field",
+            "says 12: growing it would part keys from what table `page_counts` holds of them; remove the field",
         ),
         (
             DECLARED,
@@ -319,4 +319,20 @@ fn what_we_made_is_ours_by_its_id_and_another_topic_of_the_name_is_not() {
 
     let again = made(&mut record, &new[0], "id-new", 12);
     assert!(again.warning && again.message.contains("created it again, empty"), "{}", again.message);
+}
+
+#[test]
+fn what_a_worker_of_this_version_says_is_planned_whole() {
+    let said: Topology = serde_json::from_str(include_str!("../../../../worker/contract/v1/topology.json")).unwrap();
+    let app = app("topics: [{name: page_views, partitions: 12}, {name: page_view_counts}]");
+    let plan = planned(&app, Some(&said), &kafka(&[]));
+    let Action::CreateTopics(new) = &plan.actions[0] else { panic!("{:?}", plan.verdict) };
+    let counts: Vec<_> = new.iter().map(|topic| (topic.name.as_str(), topic.role, topic.partitions)).collect();
+    let expected = [
+        (CHANGELOG, TopicRole::Changelog, Some(12)),
+        ("page_view_counts", TopicRole::Declared, Some(4)),
+        (VIEWS, TopicRole::Declared, Some(12)),
+    ];
+    assert_eq!(counts, expected);
+    assert_eq!(new[0].config, config(&[("cleanup.policy", "compact")]));
 }

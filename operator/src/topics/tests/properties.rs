@@ -8,9 +8,9 @@ const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const KEYS: [&str; 2] = ["cleanup.policy", "retention.ms"];
 
 fn declared() -> impl Strategy<Value = String> {
-    let entry = (0..NAMES.len(), proptest::option::of(1..4u32), any::<bool>(), proptest::option::of(1..3u32));
+    let entry = (proptest::option::of(1..4u32), any::<bool>(), proptest::option::of(1..3u32));
     proptest::collection::btree_map(0..NAMES.len(), entry, 0..4).prop_map(|topics| {
-        let topics = topics.into_iter().map(|(name, (_, partitions, managed, retention))| {
+        let topics = topics.into_iter().map(|(name, (partitions, managed, retention))| {
             let partitions = partitions.map(|count| format!(", partitions: {count}")).unwrap_or_default();
             let config = retention.filter(|_| managed).map(|ms| format!(", config: {{retention.ms: {ms}}}")).unwrap_or_default();
             let management = if managed { "Managed" } else { "External" };
