@@ -53,7 +53,7 @@ fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
         }
     });
     let restored: Vec<u64> = (0..2).map(|ordinal| app.pages(ordinal).state().map_or(0, |state| state.restored())).collect();
-    eprintln!("   {restored:?} records were restored");
+    stage.say(format_args!("    {restored:?} records were restored"));
     let oracle = Oracle::read(stage.cluster.kafka(), VIEWS);
     oracle.assert_exact(&app.table(2, &oracle.keys()));
 }

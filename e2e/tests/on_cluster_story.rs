@@ -44,7 +44,7 @@ fn is_applied_and_becomes_ready(stage: &Stage) -> App<'_> {
     let app = App::apply(stage, json!({}));
     app.wait_ready();
     let told: Vec<String> = watch.changes().iter().filter_map(|change| ready_of(&change.object)).collect();
-    eprintln!("   Ready was {told:?}");
+    stage.say(format_args!("    Ready was {told:?}"));
     assert!(
         told.first().is_some_and(|first| first.starts_with("False ") && first.len() > "False ".len()),
         "Ready begins as {told:?}"
@@ -101,7 +101,7 @@ impl Play<'_> {
         });
 
         let shared = self.app.until_shared(2, PARTITIONS);
-        let delete = || drop(self.stage.kubectl(&format!("delete pod {} --wait=false", second.name)));
+        let delete = || drop(self.stage.kubectl(&format!("delete pod {} --timeout=60s", second.name)));
         let deleted = self.offsets.around(&shared[1], delete);
         self.until_back("the deleted pod is there again", |pods| pods[1].uid != second.uid);
 
@@ -110,11 +110,11 @@ impl Play<'_> {
         let (oracle, table) = self.counted();
         oracle.assert_at_least_once(&table, &windows);
         let allowed: u64 = oracle.in_windows(&windows).values().sum();
-        eprintln!(
-            "   {} of {} were counted twice, {allowed} at most",
+        self.stage.say(format_args!(
+            "    {} of {} were counted twice, {allowed} at most",
             excess(&oracle, &table).values().sum::<u64>(),
             oracle.total()
-        );
+        ));
         (views, windows)
     }
 
@@ -150,7 +150,10 @@ impl Play<'_> {
 
         let gaps = commits.longest_gaps();
         let longest = gaps.iter().max().expect("partitions");
-        eprintln!("   {shared:?} with three; the longest time without a commit on a partition: {:.1} s", longest.as_secs_f64());
+        self.stage.say(format_args!(
+            "    {shared:?} with three; the longest time without a commit on a partition: {:.1} s",
+            longest.as_secs_f64()
+        ));
         assert!(*longest < LONGEST_GAP, "a partition stood still for {longest:?}: {gaps:?}");
         let views = flow.finish();
         let (oracle, table) = self.counted();
@@ -169,7 +172,7 @@ impl Play<'_> {
         assert_ne!(self.offsets.committed(), before, "records flow");
         assert!(!requests.is_empty(), "the operator looks");
         assert!(writes.is_empty(), "{} writes in {QUIET:?}, such as {:?}", writes.len(), &writes[..writes.len().min(3)]);
-        eprintln!("   {} requests in {QUIET:?}, none of them a write", requests.len());
+        self.stage.say(format_args!("    {} requests in {QUIET:?}, none of them a write", requests.len()));
         flow.finish()
     }
 
@@ -180,7 +183,7 @@ impl Play<'_> {
         let missing = good.replace(":dev", ":missing");
         self.app.patch(&json!({ "spec": { "image": missing, "rollout": { "progressDeadline": "15s" } } }));
         let halted = self.app.until_condition("Stalled", "True", "RolloutHalted");
-        eprintln!("   {}", halted.message);
+        self.stage.say(format_args!("    {}", halted.message));
         let ready = self.app.until_condition("Ready", "False", "RolloutHalted");
         assert!(ready.message.contains(&missing) || ready.message.contains("mage"), "the message names the cause: {ready}");
         self.until_back("both pods are ready, the one with the bad image replaced", |pods| pods[0].uid == before[0].uid);
@@ -195,7 +198,7 @@ impl Play<'_> {
             if now.iter().zip(&committed).all(|(now, before)| now > before) { Ok(()) } else { Err(format!("{now:?}")) }
         });
 
-        self.app.patch(&json!({ "spec": { "image": self.stage.cluster.next_image() } }));
+        self.app.patch(&json!({ "spec": { "image": self.stage.cluster.next_image(), "rollout": null } }));
         self.app.until_rolled();
         self.app.wait_ready();
         flow.finish();
@@ -210,7 +213,10 @@ impl Play<'_> {
         self.stage.kubectl("annotate faustapp/page-views --overwrite faust.dev/restartedAt=now");
         watch.until("the first pod is on its way out", |change| !change.object["metadata"]["deletionTimestamp"].is_null());
         self.operator.kill();
-        let first = self.operator.deleted_pods(mark);
+        let first = wait::until("its deletion is in the audit log", || {
+            let deleted = self.operator.deleted_pods(mark);
+            if deleted.is_empty() { Err("none is".into()) } else { Ok(deleted) }
+        });
         assert_eq!(first.len(), 1, "the operator was killed in the middle: {first:?}");
         self.app.until_rolled();
 

@@ -20,7 +20,7 @@ impl Kcat {
     pub fn to(broker: &Broker, topic: &str) -> Self {
         let mut command = Command::new("kcat");
         command.args(["-P", "-b", &broker.bootstrap(), "-t", topic, "-K", &BETWEEN.to_string()]);
-        command.args(["-X", "partitioner=murmur2_random", "-X", "enable.idempotence=true", "-X", "allow.auto.create.topics=false"]);
+        command.args(["-X", "partitioner=murmur2_random", "-X", "enable.idempotence=true"]);
         command.stdin(Stdio::piped());
         let mut child = spawn_bound_to_us(command).unwrap_or_else(|error| panic!("kcat did not start: {error}"));
         let records = BufWriter::new(child.stdin.take().expect("piped"));

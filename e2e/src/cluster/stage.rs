@@ -1,6 +1,7 @@
 //! Where a test on the cluster plays: a namespace of its own, the operator beside it, Kafka without the example's topics.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::time::Instant;
 
 use faust_testbed::{Cluster, unique};
@@ -69,12 +70,17 @@ impl Stage {
 
     /// One step of the story; says how long it took.
     pub fn step<T>(&self, what: impl Display, act: impl FnOnce() -> T) -> T {
+        self.say(&what);
         #[expect(clippy::disallowed_methods, reason = "how long a step takes on this machine")]
         let begin = Instant::now();
-        eprintln!("-- {what}");
         let done = act();
-        eprintln!("   took {:.1} s", begin.elapsed().as_secs_f64());
+        self.say(format_args!("    {:.1} s", begin.elapsed().as_secs_f64()));
         done
+    }
+
+    /// For who reads along: also when the test passes, which swallows what is only printed.
+    pub fn say(&self, what: impl Display) {
+        let _ = writeln!(std::io::stderr(), "    {what}");
     }
 }
 
