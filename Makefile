@@ -1,13 +1,18 @@
 # What people type. Every target does its own set-up; the work is in scripts/ and in cargo.
 
-.PHONY: help demo kafka kafka-down kafka-status test test-unit test-kafka bench env
+.PHONY: help demo kafka kafka-down kafka-status cluster cluster-down cluster-status images \
+  setup-apiserver test test-unit test-kafka test-apiserver test-e2e bench env
 
 help:
 	@echo 'make demo          count page views in this terminal: no broker, no C++ build'
 	@echo 'make kafka         start a Kafka broker to try things on (kafka-status, kafka-down)'
-	@echo 'make test          everything that is tested: test-unit, then test-kafka'
+	@echo 'make cluster       start a one-node Kubernetes with its own Kafka (cluster-status, cluster-down); needs root'
+	@echo 'make images        build the worker, the example and the operator as images, into the cluster'
+	@echo 'make test          everything but the cluster: test-unit, test-kafka, test-apiserver'
 	@echo 'make test-unit     formatting, lints, unit, property and doc tests'
 	@echo 'make test-kafka    the tests on a real broker, which it starts and stops itself'
+	@echo 'make test-apiserver  the tests on a real Kubernetes API server, each test program with its own'
+	@echo 'make test-e2e      the tests on the cluster, which it starts and stops itself; needs root'
 	@echo 'make bench         the worker beside a hand-written loop, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
 
@@ -25,9 +30,27 @@ kafka-down:
 kafka-status:
 	@scripts/kafka.sh status || [ $$? = 3 ]
 
+cluster:
+	@scripts/setup.sh cluster
+	@e2e/testbed/cluster/cluster up
+
+cluster-down:
+	@e2e/testbed/cluster/cluster down
+
+cluster-status:
+	@e2e/testbed/cluster/cluster status || [ $$? = 3 ]
+
+images: cluster
+	@scripts/setup.sh test
+	@scripts/images.sh
+
+setup-apiserver:
+	@scripts/setup.sh cluster
+	@e2e/testbed/cluster/cluster build node
+
 test:
 	@scripts/setup.sh test
-	@scripts/test.sh unit kafka
+	@scripts/test.sh unit kafka apiserver
 
 test-unit:
 	@scripts/setup.sh test
@@ -36,6 +59,14 @@ test-unit:
 test-kafka:
 	@scripts/setup.sh test
 	@scripts/test.sh kafka
+
+test-apiserver:
+	@scripts/setup.sh test
+	@scripts/test.sh apiserver
+
+test-e2e:
+	@scripts/setup.sh test
+	@scripts/test.sh e2e
 
 bench:
 	@scripts/setup.sh test

@@ -61,8 +61,9 @@ if [ -z "${CARGO_TARGET_DIR:-}" ]; then
 fi
 export CARGO_TARGET_DIR
 
-# A shell that was open while rustup installed cargo doesn't know it yet.
+# A shell that was open while cargo or go was installed doesn't know it yet.
 command -v cargo >/dev/null || PATH=$PATH:$HOME/.cargo/bin
+command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 export PATH
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then

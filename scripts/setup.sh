@@ -1,5 +1,6 @@
 #!/bin/bash
-# Brings what a command needs on this machine and skips what is there: `setup.sh demo`, `kafka` or `test`.
+# Brings what a command needs on this machine and skips what is there: `setup.sh demo`, `kafka`,
+# `test` or `cluster`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -83,6 +84,17 @@ check_java() {
   [ "${found:-0}" -ge 17 ] || die "Java ${found:-of an unknown version} is too old for Kafka: 17 or later is needed (Debian package openjdk-17-jre-headless)"
 }
 
+# Kubernetes, its DNS and helm come as Go modules.
+check_go() {
+  local wanted=1.26 found how="get it from https://go.dev/dl (a distribution's own is often older)"
+  has_command go || PATH=$PATH:/usr/local/go/bin
+  has_command go || die "there is no go: Go $wanted or later is needed; $how"
+  found=$(go env GOVERSION)
+  # From 1.21 on, a go that may fetches the toolchain that a module asks for.
+  [ "$(go env GOTOOLCHAIN)" = local ] || wanted=1.21
+  at_least "go$wanted" "$found" || die "$found is too old, go$wanted or later is needed; $how"
+}
+
 check_components() { # COMPONENT…
   local component
   for component; do
@@ -114,7 +126,16 @@ case ${1:-} in
     install_missing
     check_rust
     check_java
+    check_go
     check_components rustfmt clippy
     ;;
-  *) die "for which command? demo, kafka or test" ;;
+  cluster) # the cluster's own script installs what its parts need
+    need_compiler
+    need_kafka
+    install_missing
+    check_rust
+    check_java
+    check_go
+    ;;
+  *) die "for which command? demo, kafka, test or cluster" ;;
 esac

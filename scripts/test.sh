@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the parts of the tests that are named, `unit` and `kafka`, and closes with what they came to.
+# Runs the parts of the tests that are named – `unit`, `kafka`, `apiserver`, `e2e` – and closes with what they came to.
 #
 # Everything runs, whatever failed before, so that one run tells all of it. The counts are the sum of what the test programs
 # themselves report; a part that ran no test at all has failed.
@@ -7,6 +7,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source scripts/env.sh
 
+cluster=e2e/testbed/cluster/cluster
 passed=0 failed=0 problems=()
 logs=$CARGO_TARGET_DIR/test-logs
 mkdir -p "$logs"
@@ -47,7 +48,7 @@ unit() {
   check "lints, all features" cargo clippy --workspace --all-targets --all-features -- -D warnings
   check "lints, the library without features" cargo clippy --package faust-worker --all-targets --no-default-features -- -D warnings
   check "lints, the example without features" cargo clippy --package page-views --all-targets --no-default-features -- -D warnings
-  tests "$log" "unit and property tests" --workspace --all-targets -- --skip on_kafka
+  tests "$log" "unit and property tests" --workspace --all-targets -- --skip on_kafka --skip on_apiserver --skip on_cluster
   tests "$log" "doc tests" --workspace --doc
   close_part "unit" "$log" $((SECONDS - begin))
 }
@@ -57,13 +58,55 @@ kafka() {
   : >"$log"
   # The scenarios run programs of other packages, which `cargo test` alone doesn't build.
   check "programs" cargo build --workspace --bins
+  start_kafka
+  tests "$log" "tests on Kafka" --workspace --all-targets -- on_kafka --skip on_apiserver
+  close_part "kafka" "$log" $((SECONDS - begin))
+}
+
+# The operator's tests want Kafka beside the API server.
+apiserver() {
+  local log=$logs/apiserver.log
+  : >"$log"
+  check "building the API server" wait_for_builds
+  start_kafka
+  tests "$log" "tests on the API server" --workspace --all-targets -- on_apiserver
+  close_part "apiserver" "$log" $((SECONDS - begin))
+}
+
+e2e() {
+  local log=$logs/e2e.log
+  : >"$log"
+  check "building the cluster" wait_for_builds
+  if [ -z "${FAUST_E2E_IMAGES:-}" ] && ! "$cluster" status >/dev/null; then
+    started_cluster=yes
+    check "starting the cluster" "$cluster" up
+  fi
+  check "images" scripts/images.sh
+  # One at a time: they share a node, and some of them do to its Kafka what the others would feel.
+  tests "$log" "end-to-end tests" --workspace --all-targets -- on_cluster --test-threads 1
+  stop_cluster
+  close_part "e2e" "$log" $((SECONDS - begin))
+}
+
+# Go builds beside cargo from the start: both are slow when cold, and nothing when warm.
+builds=
+start_builds() { # PART…
+  "$cluster" build "$@" >"$logs/cluster-build.log" 2>&1 &
+  builds=$!
+}
+wait_for_builds() {
+  [ -n "$builds" ] || return 0
+  wait "$builds" || {
+    tail -20 "$logs/cluster-build.log"
+    return 1
+  }
+}
+
+start_kafka() {
   if ! scripts/kafka.sh status >/dev/null; then
     started_kafka=yes
     check "starting Kafka" scripts/kafka.sh up
   fi
-  tests "$log" "tests on Kafka" --workspace --all-targets -- on_kafka
-  stop_kafka
-  close_part "kafka" "$log" $((SECONDS - begin))
 }
 
 # Only what this run started; the log of a run that failed stays.
@@ -78,20 +121,43 @@ stop_kafka() {
   check "stopping Kafka" scripts/kafka.sh down
 }
 
-trap stop_kafka EXIT
+started_cluster=
+stop_cluster() {
+  [ -n "$started_cluster" ] || return 0
+  started_cluster=
+  if [ ${#problems[@]} -gt 0 ]; then
+    say "the cluster as it was at the end"
+    "$cluster" state
+  fi
+  check "stopping the cluster" "$cluster" down
+}
+
+# However the run ends, nothing of it goes on.
+stop() {
+  [ -z "$builds" ] || kill "$builds" 2>/dev/null
+  stop_cluster
+  stop_kafka
+}
+
+trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+case " $* " in
+  *" e2e "*) start_builds ;;
+  *" apiserver "*) start_builds node ;;
+esac
 for part; do
   begin=$SECONDS
   case $part in
-    unit | kafka) "$part" ;;
+    unit | kafka | apiserver | e2e) "$part" ;;
     *)
-      echo "test.sh: no part named $part: unit, kafka" >&2
+      echo "test.sh: no part named $part: unit, kafka, apiserver, e2e" >&2
       exit 2
       ;;
   esac
 done
+stop_kafka
 
 if [ ${#problems[@]} -gt 0 ]; then
   say "failed:"

@@ -1,5 +1,5 @@
-//! The folder that one broker lives in, and what becomes of it: gone with its owner, kept for a test that failed, swept up by
-//! the next broker when the owner was killed.
+//! The folder that one server lives in, and what becomes of it: gone with its owner, kept for a test that failed, swept up by
+//! the next one when the owner was killed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-const PREFIX: &str = "faust-kafka-";
+const PREFIX: &str = "faust-testbed-";
 const OWNED: &str = "owned";
 
 /// A folder of our own, removed when dropped.

@@ -32,6 +32,18 @@ pub fn kafka() -> io::Result<&'static Installed> {
     Ok(INSTALLED.get_or_init(|| installed))
 }
 
+/// Where it lies, as shell variables: the cluster runs the same Kafka.
+pub fn paths() -> io::Result<String> {
+    let kafka = kafka()?;
+    let paths = [
+        ("java", &kafka.java),
+        ("classes", &kafka.lib().join("*")),
+        ("archive", &kafka.archive()),
+        ("formatted", &kafka.formatted()),
+    ];
+    Ok(paths.map(|(name, path)| format!("{name}='{}'\n", path.display())).concat())
+}
+
 impl Installed {
     /// `java` with Kafka's classes; the class to run comes next.
     pub fn java(&self, options: &[&str]) -> Command {
@@ -130,7 +142,7 @@ impl Installed {
         unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
         child.wait()?;
         fs::rename(archive, self.archive())
-            .map_err(|e| io::Error::other(format!("the JVM wrote no class archive ({e}): {}", node::tail(&log))))
+            .map_err(|e| io::Error::other(format!("the JVM wrote no class archive ({e}): {}", process::tail(&log))))
     }
 
     fn bare_java(&self) -> Command {
@@ -153,11 +165,15 @@ impl Installed {
 }
 
 /// The cache of this project's tools: `${XDG_CACHE_HOME:-$HOME/.cache}/faust-dev`.
-fn cache() -> io::Result<PathBuf> {
+pub fn cache() -> io::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_CACHE_HOME"), std::env::var_os("HOME")) {
         (Some(cache), _) if !cache.is_empty() => PathBuf::from(cache),
         (_, Some(home)) => PathBuf::from(home).join(".cache"),
-        _ => return Err(io::Error::other("neither HOME nor XDG_CACHE_HOME is set: there is no place to keep Kafka in")),
+        _ => {
+            return Err(io::Error::other(
+                "neither HOME nor XDG_CACHE_HOME is set: there is no place to keep Kafka and Kubernetes in",
+            ));
+        }
     };
     Ok(base.join("faust-dev"))
 }

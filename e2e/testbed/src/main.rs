@@ -9,6 +9,7 @@ Usage: faust-testbed COMMAND
   up                    start the Kafka of this user, if it doesn't run; prints its address
   down                  stop it and remove its data
   status                where it runs and logs; exit code 3 if it doesn't
+  paths                 where Kafka itself lies, as shell variables; fetches and prepares it first
   tool CLASS ARGUMENTS  run one of Kafka's command line tools on it, such as TopicCommand --list
 ";
 
@@ -34,6 +35,7 @@ fn run(arguments: &[String]) -> std::io::Result<ExitCode> {
                 return Ok(ExitCode::from(3));
             }
         },
+        ["paths"] => print!("{}", faust_testbed::paths()?),
         ["tool", class, ref arguments @ ..] => {
             let status = faust_testbed::find()?.tool_command(class, arguments)?.status()?;
             return Ok(status.code().map_or(ExitCode::FAILURE, |code| ExitCode::from(code as u8)));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::wait;
+use crate::{process, wait};
 
 const BASE: &str = include_str!("../kafka/broker.properties");
 const STARTED: &str = "Kafka Server started";
@@ -48,19 +48,13 @@ pub fn arguments(properties: &Path) -> [String; 2] {
 pub fn await_started(child: &mut Child, log: &Path, from: u64) -> io::Result<()> {
     let started = wait::until(START, || {
         if let Some(status) = child.try_wait()? {
-            return Err(io::Error::other(format!("Kafka ended with {status} instead of starting; {}", tail(log))));
+            return Err(io::Error::other(format!("Kafka ended with {status} instead of starting; {}", process::tail(log))));
         }
         let text = fs::read(log)?;
         let now = String::from_utf8_lossy(&text[(from as usize).min(text.len())..]).contains(STARTED);
         Ok(now.then_some(()))
     })?;
-    started.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, format!("Kafka did not start within {START:?}; {}", tail(log))))
-}
-
-/// The end of a log, for an error's text.
-pub fn tail(log: &Path) -> String {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    format!("the last lines of {}:\n{}", log.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
+    started.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::TimedOut, format!("Kafka did not start within {START:?}; {}", process::tail(log)))
+    })
 }

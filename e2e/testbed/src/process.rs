@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
@@ -52,6 +53,14 @@ pub fn spawn_detached(mut command: Command) -> io::Result<Child> {
         command.pre_exec(|| if libc::setsid() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) });
     }
     command.spawn()
+}
+
+/// The end of a log, for an error's text.
+pub fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    format!("the last lines of {}:\n{}", log.display(), lines[lines.len().saturating_sub(30)..].join("\n"))
 }
 
 /// A running process that is not our child, pinned: its id can't come to mean another one.

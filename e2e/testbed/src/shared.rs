@@ -125,14 +125,18 @@ fn process_of(folder: &Path) -> io::Result<Option<Pinned>> {
     Pinned::by_last_arguments(&arguments.each_ref().map(String::as_str))
 }
 
-/// `${XDG_STATE_HOME:-$HOME/.local/state}/faust-dev/kafka`.
 fn folder() -> io::Result<PathBuf> {
+    Ok(state()?.join("kafka"))
+}
+
+/// The folder of what runs here: `${XDG_STATE_HOME:-$HOME/.local/state}/faust-dev`.
+pub fn state() -> io::Result<PathBuf> {
     let base = match (std::env::var_os("XDG_STATE_HOME"), std::env::var_os("HOME")) {
         (Some(state), _) if !state.is_empty() => PathBuf::from(state),
         (_, Some(home)) => PathBuf::from(home).join(".local/state"),
-        _ => return Err(io::Error::other("neither HOME nor XDG_STATE_HOME is set: there is no place for Kafka's data")),
+        _ => return Err(io::Error::other("neither HOME nor XDG_STATE_HOME is set: there is no place for what runs here")),
     };
-    Ok(base.join("faust-dev/kafka"))
+    Ok(base.join("faust-dev"))
 }
 
 /// Held while the broker is started or stopped.
