@@ -147,7 +147,7 @@ trap 'exit 143' TERM HUP
 
 case " $* " in
   *" e2e "*) start_builds ;;
-  *" apiserver "*) start_builds node helm ;;
+  *" apiserver "*) start_builds helm node ;;
 esac
 for part; do
   begin=$SECONDS

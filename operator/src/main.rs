@@ -29,6 +29,7 @@ mod storage;
 mod topics;
 mod workers;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -65,7 +66,8 @@ async fn main() -> ExitCode {
 /// Waits for the lease, works, and gives it back when told to stop. Losing it is an error: the process ends at once.
 async fn operate(run: Run) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::try_new(&run.log_level).map_err(|error| format!("--log-level {}: {error}", run.log_level))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).compact().init();
     let config = Config::infer().await.map_err(|error| format!("no way to the API server: {error}"))?;
     let client = |config: Config| Client::try_from(config).map_err(|error| format!("no way to the API server: {error}"));
     let mut lease_config = config.clone();
