@@ -54,5 +54,5 @@ fn advice(error: &faust_wire::Error) -> Option<&'static str> {
         (ClusterAuthorizationFailed, "allow the operator's user Create on the topics, or on the cluster"),
         (GroupAuthorizationFailed, "allow the operator's user Describe and Read on the group"),
     ];
-    known.into_iter().find(|(code, _)| error.is(code.clone())).map(|(_, advice)| advice)
+    known.into_iter().find(|(code, _)| error.is(*code)).map(|(_, advice)| advice)
 }

@@ -9,6 +9,18 @@ fn new(name: &str, replication_factor: Option<u16>, config: &[(&str, &str)]) -> 
     NewTopic { name: name.into(), role: TopicRole::Declared, partitions: Some(3), replication_factor, config }
 }
 
+/// What the controller has done, brokers answer a moment later.
+async fn soon<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("Kafka answers what it has done")
+}
+
 #[tokio::test]
 async fn topics_are_made_seen_and_repaired_on_kafka() {
     let (kafka, bootstrap) = (Connections::default(), faust_testbed::shared().bootstrap());
@@ -30,14 +42,15 @@ async fn topics_are_made_seen_and_repaired_on_kafka() {
     assert!(sentence.contains(&greedy) && sentence.ends_with("lower replicationFactor, or add brokers"), "{sentence}");
     assert_eq!(kafka.create(&bootstrap, &topics[..1]).await, Creation::default());
 
-    let seen = look().await;
+    let seen = soon(async || Some(look().await).filter(|facts| facts.topics.contains_key(&name))).await;
     let found = &seen.topics[&name];
     assert_eq!((found.id.as_str(), found.partitions, seen.topics.len(), seen.members.len()), (made.id.as_str(), 3, 1, 0));
     assert_eq!(found.config, BTreeMap::from([("cleanup.policy".to_string(), "compact".to_string())]));
 
     let set = BTreeMap::from([("cleanup.policy".to_string(), "compact, delete".to_string())]);
     kafka.configure(&bootstrap, &name, &set).await.unwrap();
-    assert_eq!(look().await.topics[&name].config["cleanup.policy"], "compact,delete");
+    let repaired = async || Some(look().await).filter(|facts| facts.topics[&name].config["cleanup.policy"] == "compact,delete");
+    soon(repaired).await;
     let nonsense = BTreeMap::from([("retention.ms".to_string(), "a while".to_string())]);
     let error = kafka.configure(&bootstrap, &name, &nonsense).await.unwrap_err();
     assert!(matches!(error, Error::Rejected(_)) && error.to_string().contains("retention.ms"), "{error}");

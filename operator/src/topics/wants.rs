@@ -208,7 +208,7 @@ fn policy_is_the_codes(field: &str, topics: Option<&InternalTopics>) -> Option<S
 fn without_end(topic: &CodeTopic, topology: &Topology) -> Option<String> {
     let mut at = topic;
     for _ in 0..=topology.topics.len() {
-        let Some(source) = source_of(&at.partitions) else { return None };
+        let source = source_of(&at.partitions)?;
         match topology.topics.iter().find(|topic| topic.name == source) {
             Some(next) => at = next,
             None => {

@@ -1,5 +1,6 @@
 //! The client against a real broker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -173,14 +174,34 @@ async fn topics_are_asked_for_with_the_brokers_defaults_and_each_has_its_own_ans
     let answers = client.request_topics(&new).await.unwrap();
     let made = answers[0].as_ref().unwrap();
     assert!(made.created && made.partitions > 0 && made.name == plain, "{made:?}");
-    let seen = client.metadata(Some(std::slice::from_ref(&plain))).await.unwrap();
-    assert_eq!(seen.topic(&plain).unwrap().id, made.id);
+    let seen = soon(async || {
+        let metadata = client.metadata(Some(std::slice::from_ref(&plain))).await.unwrap();
+        metadata.topic(&plain).filter(|topic| topic.error.is_none()).cloned()
+    });
+    assert_eq!(seen.await.id, made.id);
     let error = answers[1].as_ref().unwrap_err();
     assert!(error.is(ResponseError::InvalidReplicationFactor), "{error}");
     assert!(error.to_string().contains(&format!("topic `{greedy}`")) && error.to_string().contains("broker"), "{error}");
 
     let again = client.request_topics(&new[..1]).await.unwrap();
     assert!(again[0].as_ref().unwrap_err().is(ResponseError::TopicAlreadyExists));
+}
+
+/// What the controller has done, brokers answer a moment later.
+async fn soon<T>(ask: impl AsyncFn() -> Option<T>) -> T {
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("Kafka answers what it has done")
+}
+
+fn value<'a>(described: &'a BTreeMap<String, Result<Vec<ConfigEntry>, Error>>, topic: &str, key: &str) -> &'a str {
+    let entry = described[topic].as_ref().unwrap().iter().find(|entry| entry.name == key).unwrap();
+    entry.value.as_deref().unwrap()
 }
 
 #[tokio::test]
@@ -193,13 +214,13 @@ async fn setting_one_key_leaves_the_others_alone_on_kafka() {
 
     let keys: &[&str] = &["cleanup.policy", "retention.ms"];
     let absent = faust_testbed::unique("absent");
-    let described = client.describe_configs_of_topics(&[(&a, keys), (&b, keys), (&absent, keys)]).await.unwrap();
-    let value = |topic: &str, key: &str| {
-        let entry = described[topic].as_ref().unwrap().iter().find(|entry| entry.name == key).unwrap();
-        entry.value.clone().unwrap()
-    };
-    assert_eq!((value(&a, "retention.ms").as_str(), value(&a, "cleanup.policy").as_str()), ("86400000", "compact"));
-    assert_eq!((value(&b, "retention.ms").as_str(), value(&b, "cleanup.policy").as_str()), ("604800000", "compact"));
+    let described = soon(async || {
+        let described = client.describe_configs_of_topics(&[(&a, keys), (&b, keys), (&absent, keys)]).await.unwrap();
+        (value(&described, &a, "retention.ms") == "86400000").then_some(described)
+    });
+    let described = described.await;
+    assert_eq!(value(&described, &a, "cleanup.policy"), "compact");
+    assert_eq!(value(&described, &b, "retention.ms"), "604800000");
     assert!(described[&absent].as_ref().unwrap_err().is(ResponseError::UnknownTopicOrPartition));
 
     let error = client.set_topic_configs(&a, &set("a while")).await.unwrap_err();
