@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Deletion, FaustAppStatus, InternalTopics, Kafka, PodTemplate, Properties, PullPolicy, Rollout, Storage, TableSpec, Topic, schema,
+    Deletion, FaustAppStatus, InternalTopics, Kafka, PodTemplate, Properties, PullPolicy, Rollout, Storage, TableSpec, Topic,
+    schema,
 };
 
 /// A stream-processing application: a worker image and what it needs to run on Kubernetes and Kafka.

@@ -16,6 +16,7 @@ use crate::kafka::Connections;
 use crate::model::{Action, Event, NewTopic, Snapshot};
 use crate::objects::{self, MANAGER};
 use crate::probe::Probe;
+use crate::revision::TOKEN_KEY;
 use crate::{kafka, plan, pods, topics};
 
 /// A write that failed.
@@ -107,7 +108,7 @@ impl Applier {
         let mut secret: Secret = serde_json::from_value(secret.clone()).map_err(kube::Error::SerdeError)?;
         #[expect(clippy::disallowed_methods, reason = "a secret must not be reproducible")]
         let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-        secret.data = Some([(TOKEN.to_string(), ByteString(token.into_bytes()))].into());
+        secret.data = Some([(TOKEN_KEY.to_string(), ByteString(token.into_bytes()))].into());
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &app.namespace);
         match api.create(&PostParams::default(), &secret).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -118,7 +119,10 @@ impl Applier {
     /// Exactly this object: if another has taken its name, or it is gone, there is nothing to do.
     async fn delete<K>(&self, app: &App, name: &str, uid: &str) -> Result<(), Error>
     where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), &app.namespace);
         let exactly = DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_string()), resource_version: None });
@@ -134,14 +138,12 @@ impl Applier {
         let address = found.and_then(pods::admin_address).ok_or_else(|| problem("it has no address".into()))?;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &app.namespace);
         let secret = api.get(&objects::token_name(app)).await?;
-        let token = secret.data.as_ref().and_then(|data| data.get(TOKEN)).map(|token| String::from_utf8_lossy(&token.0).into_owned());
-        let token = token.ok_or_else(|| problem(format!("Secret {} has no key {TOKEN}", objects::token_name(app))))?;
+        let token =
+            secret.data.as_ref().and_then(|data| data.get(TOKEN_KEY)).map(|token| String::from_utf8_lossy(&token.0).into_owned());
+        let token = token.ok_or_else(|| problem(format!("Secret {} has no key {TOKEN_KEY}", objects::token_name(app))))?;
         self.probe.drain(&address, &token, nonce).await.map_err(problem)
     }
 }
-
-/// The key of the Secret that holds the token.
-pub const TOKEN: &str = "token";
 
 impl Error {
     /// One word, for metrics.

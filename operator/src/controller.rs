@@ -136,7 +136,7 @@ impl Operator {
 
     /// Nobody has to hear of everything: an event that can't be written is no failure.
     async fn tell(&self, faust_app: &FaustApp, events: &[Event]) {
-        for event in events {
+        for event in one_for_each_reason(events) {
             let kind = if event.warning { EventType::Warning } else { EventType::Normal };
             let event = KubeEvent {
                 type_: kind,
@@ -173,6 +173,18 @@ impl Operator {
         self.memories.lock().unwrap().retain(|uid, _| known.contains(uid));
         self.metrics.keep_only(&self.apps.state().iter().map(|app| path(app)).collect());
     }
+}
+
+/// Kubernetes counts events of one reason together and keeps the first one's text: what happened at once is told at once.
+fn one_for_each_reason(events: &[Event]) -> Vec<Event> {
+    let mut told: Vec<Event> = Vec::new();
+    for event in events {
+        match told.iter_mut().find(|before| before.reason == event.reason && before.warning == event.warning) {
+            Some(before) => before.message = format!("{}; {}", before.message, event.message),
+            None => told.push(event.clone()),
+        }
+    }
+    told
 }
 
 /// `namespace/name`.

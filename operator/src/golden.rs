@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use faust_crds::FaustApp;
+use faust_crds::{FaustApp, FaustAppSpec};
 use serde_json::{Value, json};
 
 use crate::app::{App, resolve};
@@ -40,6 +40,15 @@ pub fn app(name: &str) -> App {
 
 pub fn app_with(name: &str, patch: Value) -> App {
     resolve(&with(name, patch)).unwrap()
+}
+
+/// An application in namespace `default` with this spec.
+pub fn app_of(name: &str, spec: FaustAppSpec) -> App {
+    let mut faust_app = FaustApp::new(name, spec);
+    faust_app.metadata.namespace = Some("default".into());
+    faust_app.metadata.uid = Some("app".into());
+    faust_app.metadata.generation = Some(1);
+    resolve(&faust_app).unwrap()
 }
 
 fn merge(into: &mut Value, patch: Value) {

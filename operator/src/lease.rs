@@ -81,7 +81,8 @@ impl Lease {
             if holder(&lease) != Some(self.identity.as_str()) {
                 return Ok(());
             }
-            let free = LeaseSpec { holder_identity: None, lease_duration_seconds: Some(1), ..lease.spec.clone().unwrap_or_default() };
+            let free =
+                LeaseSpec { holder_identity: None, lease_duration_seconds: Some(1), ..lease.spec.clone().unwrap_or_default() };
             self.put(&lease, free).await.map(drop)
         };
         match timeout(PERIOD, release).await {

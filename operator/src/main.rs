@@ -65,7 +65,8 @@ async fn main() -> ExitCode {
 
 /// Waits for the lease, works, and gives it back when told to stop. Losing it is an error: the process ends at once.
 async fn operate(run: Run) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&run.log_level).map_err(|error| format!("--log-level {}: {error}", run.log_level))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(&run.log_level)
+        .map_err(|error| format!("--log-level {}: {error}", run.log_level))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).compact().init();
     let config = Config::infer().await.map_err(|error| format!("no way to the API server: {error}"))?;
@@ -87,7 +88,13 @@ async fn operate(run: Run) -> Result<(), String> {
     }
 }
 
-async fn lead(client: Client, metrics: Arc<Metrics>, lease: &Lease, name: String, stopped: watch::Receiver<bool>) -> Result<(), String> {
+async fn lead(
+    client: Client,
+    metrics: Arc<Metrics>,
+    lease: &Lease,
+    name: String,
+    stopped: watch::Receiver<bool>,
+) -> Result<(), String> {
     let ours = tokio::select! {
         biased;
         () = until(stopped.clone()) => return Ok(()),

@@ -38,7 +38,8 @@ pub struct Round {
 
 impl Metrics {
     pub fn new() -> Arc<Self> {
-        let counter = |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels).expect("is valid");
+        let counter =
+            |name: &str, help: &str, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels).expect("is valid");
         let gauge = |name: &str, help: &str| IntGauge::new(name, help).expect("is valid");
         let seconds = HistogramOpts::new("faust_operator_reconcile_duration_seconds", "How long rounds took");
         let metrics = Self {
@@ -55,7 +56,8 @@ impl Metrics {
             leader: gauge("faust_operator_leader", "1 for the operator that works, 0 for one that waits"),
             shown: Default::default(),
         };
-        let info = IntGaugeVec::new(Opts::new("faust_operator_build_info", "Version of the operator"), &["version"]).expect("is valid");
+        let info =
+            IntGaugeVec::new(Opts::new("faust_operator_build_info", "Version of the operator"), &["version"]).expect("is valid");
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let all: [Box<dyn prometheus::core::Collector>; 7] = [
             Box::new(metrics.rounds.clone()),

@@ -93,13 +93,19 @@ impl Observer {
         }
         let secrets = Api::<Secret>::namespaced(self.client.clone(), &namespace);
         cluster.has_token = secrets.get_opt(&objects::token_name(app)).await?.is_some();
-        if !cluster.claims.iter().all(|claim| claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound"))) {
+        if !cluster.claims.iter().all(|claim| claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound")))
+        {
             cluster.storage_class_exists = Some(self.storage_class_exists(app).await?);
         }
         Ok(cluster)
     }
 
-    async fn find<K>(&self, namespace: &str, name: &str, objects: &mut BTreeMap<(String, String), Value>) -> Result<Option<K>, kube::Error>
+    async fn find<K>(
+        &self,
+        namespace: &str,
+        name: &str,
+        objects: &mut BTreeMap<(String, String), Value>,
+    ) -> Result<Option<K>, kube::Error>
     where
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + Clone

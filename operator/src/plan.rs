@@ -25,7 +25,8 @@ pub fn refuse(name: &str, generation: i64, refused: &Refused, snapshot: &Snapsho
 /// What is to be done for an application.
 pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
     let target = target(app, snapshot);
-    let topics = topics::plan(app, snapshot.topologies.get(&target.name), &snapshot.kafka, &record(app, &snapshot.cluster.config_maps));
+    let topics =
+        topics::plan(app, snapshot.topologies.get(&target.name), &snapshot.kafka, &record(app, &snapshot.cluster.config_maps));
     let storage = storage::verdict(app, &snapshot.cluster);
     let stored = stored(&snapshot.cluster.config_maps);
     let names = stored.keys().cloned().collect();

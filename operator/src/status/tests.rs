@@ -16,7 +16,7 @@ fn composed(world: &World, topics: &Verdict, bands: &mut Bands) -> FaustAppStatu
     let workers = world.plan();
     let storage = Verdict::holds(Reason::AsWanted, "3 volumes are bound");
     let parts = Parts { workers: &workers, topics, storage: &storage, found: Vec::new(), partitions: Some(4) };
-    let pods = pods(&world.app, &world.snapshot());
+    let pods = pods::of(&world.app.name, &world.snapshot().cluster);
     compose(Ok((&world.app, parts)), &world.status, world.app.generation, at(world.now), &pods, bands)
 }
 
@@ -107,7 +107,7 @@ fn a_refused_spec_is_stalled_and_its_pods_are_still_counted() {
     world.quiet(5);
     world.status = composed(&world, &good(), &mut bands);
     let refused = Refused { reason: Reason::NotSupported, message: "spec.scaling.mode: Auto is not supported yet".into() };
-    let pods = pods(&world.app, &world.snapshot());
+    let pods = pods::of(&world.app.name, &world.snapshot().cluster);
     let status = compose(Err(&refused), &world.status, 2, at(world.now), &pods, &mut bands);
     assert_eq!(said(&status, "Ready"), word("False", Reason::NotSupported));
     assert_eq!(said(&status, "TopicsReady"), word("Unknown", Reason::NotSupported));

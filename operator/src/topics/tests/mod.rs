@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use faust_crds::TopicRole;
 
 use super::*;
+use crate::golden;
 use crate::model::{CodeRole, CodeTopic, Partitions, TopicFacts};
 
 const VIEWS: &str = "page_views";
@@ -14,20 +15,7 @@ const CHANGELOG: &str = "page-views-page_counts-changelog";
 
 fn app(spec: &str) -> App {
     let spec = format!("image: worker:1\nkafka: {{bootstrapServers: 'kafka:9092'}}\n{spec}");
-    let spec: faust_crds::FaustAppSpec = serde_yaml::from_str(&spec).unwrap();
-    App {
-        namespace: "web".into(),
-        name: "page-views".into(),
-        uid: "uid".into(),
-        generation: 1,
-        app_id: "page-views".into(),
-        spec,
-        paused: false,
-        restarted_at: None,
-        drain_timeout: Duration::from_secs(60),
-        progress_deadline: Duration::from_secs(600),
-        max_unavailable: 1,
-    }
+    golden::app_of("page-views", serde_yaml::from_str(&spec).unwrap())
 }
 
 /// The example of the contract's page: one table counted from one topic.

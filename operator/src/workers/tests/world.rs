@@ -1,13 +1,13 @@
 //! The world: what StatefulSet controller, kubelet and workers do with what the operator writes, one small step at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use faust_crds::{FaustAppStatus, OperationKind};
 use jiff::Timestamp;
 use serde_json::json;
 
 use crate::app::App;
+use crate::golden;
 use crate::model::{Action, Cluster, Draining, Kafka, KafkaFacts, Member, Snapshot, WorkerState};
 use crate::pods::REVISION_LABEL;
 use crate::workers::{Input, Workers, plan};
@@ -64,19 +64,7 @@ pub fn revision(number: usize) -> String {
 
 pub fn app() -> App {
     let spec = json!({"image": "app:1", "replicas": 3, "kafka": {"bootstrapServers": "kafka:9092"}});
-    App {
-        namespace: "default".into(),
-        name: "views".into(),
-        uid: "app".into(),
-        generation: 1,
-        app_id: "views".into(),
-        spec: serde_json::from_value(spec).unwrap(),
-        paused: false,
-        restarted_at: None,
-        drain_timeout: Duration::from_secs(60),
-        progress_deadline: Duration::from_secs(600),
-        max_unavailable: 1,
-    }
+    golden::app_of("views", serde_json::from_value(spec).unwrap())
 }
 
 impl World {
