@@ -11,7 +11,7 @@ struct Case {
     status: &'static str,
     reason: &'static str,
     /// What the sentence names.
-    says: &'static [&'static str],
+    says: Vec<String>,
     /// Whether a pod is started before it can be seen.
     pods: Pods,
 }
@@ -22,8 +22,12 @@ enum Pods {
     Started,
 }
 
-fn cases() -> Vec<Case> {
-    let case = |name, change, condition, status, reason, says, pods| Case { name, change, condition, status, reason, says, pods };
+/// `kafka` is a bootstrap server's name, `missing` that of an image.
+fn cases(kafka: &str, missing: &str) -> Vec<Case> {
+    let case = |name, change, condition, status, reason, says: &[&str], pods| {
+        let says = says.iter().map(ToString::to_string).collect();
+        Case { name, change, condition, status, reason, says, pods }
+    };
     vec![
         case(
             "missing",
@@ -53,6 +57,22 @@ fn cases() -> Vec<Case> {
             &["commit-intervall", "`commit-interval`"],
             Pods::Started,
         ),
+        case(
+            "table",
+            json!({
+                "appId": "page-views",
+                "tables": [{ "name": "page_count" }],
+                // The same Kafka, said otherwise: of two applications with one id that would be told instead.
+                "kafka": { "bootstrapServers": format!("{kafka},{kafka}") },
+            }),
+            "WorkersReady",
+            "False",
+            "TopologyMismatch",
+            &["`page_count`", "`page_counts`"],
+            Pods::Started,
+        ),
+        case("id", json!({}), "WorkersReady", "False", "WorkerRefused", &["page-views", "`id`"], Pods::Started),
+        case("image", json!({ "image": missing }), "WorkersReady", "False", "ImagePullFailed", &[missing], Pods::Started),
         case(
             "class",
             json!({ "storage": { "storageClassName": "e2e-none" } }),
@@ -97,13 +117,14 @@ fn what_a_manifest_has_wrong_is_said_and_starts_nothing_on_cluster() {
             let app = App::apply(&stage, json!({ "metadata": { "name": case.name }, "spec": case.change.clone() }));
             (case, app)
         };
-        cases().into_iter().map(apply).collect()
+        let missing = stage.cluster.image("page-views").replace(":dev", ":missing");
+        cases(stage.cluster.kafka_in_pods(), &missing).into_iter().map(apply).collect()
     });
     for (case, app) in &applied {
         stage.step(format_args!("{}: {}", case.name, case.reason), || {
             let Condition { message, .. } = app.until_condition(case.condition, case.status, case.reason);
             stage.say(format_args!("    {message}"));
-            for word in case.says {
+            for word in &case.says {
                 assert!(message.contains(word), "the message names {word}: {message}");
             }
             let ready = app.condition("Ready").unwrap_or_else(|error| panic!("{error}")).expect("it is of this generation");

@@ -14,8 +14,11 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
     let operator = stage.step("helm install", || Operator::install(&stage.cluster));
     operator.until_held();
     let address = operator.pod()["status"]["podIP"].as_str().expect("a pod that runs has an address").to_owned();
+    let restricted = stage.cluster.restrict_create(&[&address]).unwrap_or_else(|error| panic!("{error}"));
     let app = stage.step("only the operator may create topics, and brokers would create any that is asked for", || {
-        let _restricted = stage.cluster.restrict_create(&[&address]).unwrap_or_else(|error| panic!("{error}"));
+        let refused =
+            stage.cluster.kafka().create_topic("e2e-refused", 1, &[]).expect_err("others may create no topic").to_string();
+        assert!(refused.contains("uthoriz"), "{refused}");
         let app = App::apply(&stage, json!({ "spec": { "storage": { "retention": { "whenDeleted": "Retain" } } } }));
         app.wait_ready();
         app
@@ -28,6 +31,7 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
         let oracle = Oracle::read(stage.cluster.kafka(), VIEWS);
         oracle.assert_exact(&app.table(2, &oracle.keys()));
     });
+    drop(restricted);
 
     let before = identities(app.pods());
     stage.step("helm uninstall: the application counts on", || {
@@ -50,10 +54,8 @@ fn an_application_needs_its_operator_for_topics_and_not_to_go_on_on_cluster() {
     });
     stage.step("kubectl delete, volumes retained: exactly the claims stay", || {
         stage.kubectl("delete faustapp page-views --timeout=60s");
-        let kinds = "statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps,poddisruptionbudgets,controllerrevisions";
         wait::until("only the claims are left", || {
-            let left = stage.try_kubectl(&format!("get {kinds} --output name"))?;
-            let left: Vec<&str> = left.lines().filter(|name| *name != "configmap/kube-root-ca.crt").collect();
+            let left = stage.try_everything()?;
             let claims: Vec<String> = (0..2).map(|ordinal| format!("persistentvolumeclaim/data-page-views-{ordinal}")).collect();
             if left == claims { Ok(()) } else { Err(left.join(" ")) }
         });

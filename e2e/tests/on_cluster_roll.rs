@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use faust_e2e::cluster::{App, Change, Kcat, Operator, Stage, Watch, most_unready};
+use faust_e2e::cluster::{App, Change, Kcat, Operator, Stage, Watch, most_unready, times_to_ready};
 use faust_e2e::page_views::{CHANGELOG, GROUP, VIEWS};
 use faust_e2e::{Offsets, Oracle, Views, records, wait};
 use serde_json::json;
@@ -36,12 +36,16 @@ fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
     });
 
     stage.step(format_args!("another image, and {rate} bytes of changelog a second"), || {
-        let (mark, watch) = (operator.mark(), Watch::start(&stage, "pods"));
+        let (mark, watch) = (operator.mark(), Watch::of_pods(&stage, &app.pod_names(2)));
         app.patch(&json!({ "spec": { "image": stage.cluster.next_image(), "settings": { "restore-rate": rate.to_string() } } }));
         app.until_rolled();
         let changes = watch.changes();
         let (most, story) = most_unready(&changes, &app.pod_names(2));
         assert_eq!(most, 1, "pods that were not ready at once: {story:?}");
+        let times = times_to_ready(&changes, &app.pod_names(2));
+        stage.say(format_args!("    until ready: {times:?}"));
+        assert_eq!(times.keys().collect::<Vec<_>>(), app.pod_names(2).iter().collect::<Vec<_>>());
+        assert!(times.values().all(|time| *time > RESTORE / 2), "the restore took long: {times:?}");
         let mut deleted = wait::until("both deletions are in the audit log", || {
             let deleted = operator.deleted_pods(mark);
             if deleted.len() >= 2 { Ok(deleted) } else { Err(format!("{deleted:?}")) }

@@ -33,6 +33,7 @@ fn an_application_lives_on_cluster() {
     let views = stage.step("scaled to 3 and back to 2 while records flow", || play.scales(views, &windows));
     let views = stage.step("nothing is written under constant load", || play.is_quiet(views));
     stage.step("an image that doesn't exist halts the roll, and the application goes on", || play.halts(views, &windows));
+    stage.step("a spec that can't be carried out, and a Kafka that isn't there, leave the pods alone", || play.is_left_alone());
     stage.step("the operator is killed in the middle of a roll, and its successor finishes it", || play.loses_its_operator());
     stage.step("the changelog has exactly the operator's configuration", || play.has_configured_the_changelog());
     stage.step("kubectl delete leaves nothing but topics", || play.is_deleted());
@@ -206,10 +207,38 @@ impl Play<'_> {
         oracle.assert_at_least_once(&table, windows);
     }
 
+    fn is_left_alone(&self) {
+        let before = self.app.pods();
+        let kafka = self.stage.cluster.kafka_in_pods();
+        for (mistake, right, condition, status, reason) in [
+            (
+                json!({ "processing": { "guarantee": "ExactlyOnce" } }),
+                json!({ "processing": null }),
+                "Ready",
+                "False",
+                "NotSupported",
+            ),
+            (
+                json!({ "kafka": { "bootstrapServers": "kafka.nowhere.svc:9092" } }),
+                json!({ "kafka": { "bootstrapServers": kafka } }),
+                "TopicsReady",
+                "Unknown",
+                "KafkaUnreachable",
+            ),
+        ] {
+            self.app.patch(&json!({ "spec": mistake }));
+            self.app.until_condition(condition, status, reason);
+            assert_eq!(self.app.pods(), before, "{reason}");
+            self.app.patch(&json!({ "spec": right }));
+            self.app.until_rolled();
+        }
+        assert_eq!(self.app.pods(), before, "and there was nothing to mend");
+    }
+
     fn loses_its_operator(&self) {
         let holder = self.operator.until_held();
         let (mark, before) = (self.operator.mark(), self.app.pods());
-        let watch = Watch::start(self.stage, "pods");
+        let watch = Watch::of_pods(self.stage, &self.app.pod_names(2));
         self.stage.kubectl("annotate faustapp/page-views --overwrite faust.dev/restartedAt=now");
         watch.until("the first pod is on its way out", |change| !change.object["metadata"]["deletionTimestamp"].is_null());
         self.operator.kill();
@@ -251,10 +280,8 @@ impl Play<'_> {
 
     fn is_deleted(&self) {
         self.stage.kubectl("delete faustapp page-views --timeout=60s");
-        let kinds = "statefulsets,pods,persistentvolumeclaims,services,secrets,configmaps,poddisruptionbudgets,controllerrevisions";
         wait::until("nothing of ours is left", || {
-            let left = self.stage.try_kubectl(&format!("get {kinds} --output name"))?;
-            let left: Vec<&str> = left.lines().filter(|name| *name != "configmap/kube-root-ca.crt").collect();
+            let left = self.stage.try_everything()?;
             if left.is_empty() { Ok(()) } else { Err(left.join(" ")) }
         });
         let listed = self.stage.cluster.kafka().tool("TopicCommand", ["--list"]).unwrap_or_else(|error| panic!("{error}"));

@@ -19,4 +19,4 @@ pub use group::Group;
 pub use kcat::Kcat;
 pub use operator::Operator;
 pub use stage::Stage;
-pub use watch::{Change, Watch, most_unready};
+pub use watch::{Change, Watch, most_unready, times_to_ready};

@@ -11,7 +11,7 @@ pub const NAMESPACE: &str = "faust-system";
 const NAME: &str = "faust-operator";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/faust-operator");
 
-/// The release of the chart.
+/// The release of the chart; uninstalled when dropped, unless the test failed: its log is read then.
 pub struct Operator<'a> {
     cluster: &'a Cluster,
 }
@@ -22,6 +22,9 @@ impl<'a> Operator<'a> {
     pub fn install(cluster: &'a Cluster) -> Self {
         let operator = Self { cluster };
         operator.uninstall();
+        // Of the one before, which could not give it back when its rights went with it: a new one would wait for its end.
+        let arguments = ["--namespace", NAMESPACE, "delete", "lease", NAME, "--ignore-not-found"];
+        cluster.kubectl(arguments).unwrap_or_else(|error| panic!("{error}"));
         operator.install_again();
         operator
     }
@@ -136,5 +139,13 @@ impl<'a> Operator<'a> {
         let arguments = ["--namespace", NAMESPACE].iter().chain(arguments).chain(&["--output", "json"]);
         let output = self.cluster.kubectl(arguments).map_err(|error| error.to_string())?;
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Operator<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.uninstall();
+        }
     }
 }

@@ -62,6 +62,15 @@ impl Stage {
         }
     }
 
+    /// The names of all objects in the namespace but those that Kubernetes itself puts into each, and events.
+    pub fn try_everything(&self) -> Result<Vec<String>, String> {
+        let kinds = self.try_kubectl("api-resources --namespaced --verbs list --output name")?;
+        let kinds: Vec<&str> = kinds.lines().filter(|kind| !kind.starts_with("events")).collect();
+        let names = self.try_kubectl(&format!("get {} --output name", kinds.join(",")))?;
+        let own = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+        Ok(names.lines().filter(|name| !own.contains(name)).map(str::to_owned).collect())
+    }
+
     #[track_caller]
     pub fn apply(&self, manifest: &str) {
         let arguments = ["--namespace", &self.namespace, "apply", "--filename", "-"];

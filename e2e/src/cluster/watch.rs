@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::BufReader;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use faust_testbed::spawn_bound_to_us;
 use serde::Deserialize;
@@ -19,12 +21,21 @@ pub struct Watch {
     changes: Arc<Mutex<Vec<Change>>>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Change {
     /// `ADDED`, `MODIFIED` or `DELETED`.
-    #[serde(rename = "type")]
     pub what: String,
     pub object: Value,
+    /// When we heard of it.
+    pub at: Instant,
+}
+
+/// As kubectl prints it.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type")]
+    what: String,
+    object: Value,
 }
 
 impl Watch {
@@ -37,14 +48,28 @@ impl Watch {
         let said = child.stdout.take().expect("piped");
         let changes: Arc<Mutex<Vec<Change>>> = Arc::default();
         let seen = changes.clone();
-        #[expect(clippy::disallowed_methods, reason = "a program's output has to be read while it runs; there is no runtime")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a program's output has to be read while it runs, in real time; there is no runtime"
+        )]
         std::thread::spawn(move || {
             // Ends with the program, in the middle of an object if it has to.
-            for change in serde_json::Deserializer::from_reader(said).into_iter::<Change>().map_while(Result::ok) {
-                seen.lock().unwrap().push(change);
+            let events = serde_json::Deserializer::from_reader(BufReader::new(said)).into_iter::<Event>();
+            for Event { what, object } in events.map_while(Result::ok) {
+                seen.lock().unwrap().push(Change { what, object, at: Instant::now() });
             }
         });
         Self { kind, child, changes }
+    }
+
+    /// Of pods that are there; they have been seen when this returns.
+    #[track_caller]
+    pub fn of_pods(stage: &Stage, pods: &[String]) -> Self {
+        let watch = Self::start(stage, "pods");
+        for pod in pods {
+            watch.until(format_args!("{pod} is seen"), |change| change.object["metadata"]["name"] == pod.as_str());
+        }
+        watch
     }
 
     /// What was seen so far.
@@ -79,7 +104,7 @@ impl Drop for Watch {
 pub fn most_unready(changes: &[Change], pods: &[String]) -> (usize, Vec<String>) {
     let mut ready: BTreeMap<&str, bool> = pods.iter().map(|pod| (pod.as_str(), true)).collect();
     let (mut most, mut story, mut worst) = (0, Vec::new(), Vec::new());
-    for Change { what, object } in changes {
+    for Change { what, object, .. } in changes {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let Some(known) = ready.get_mut(name) else { continue };
         let now = what != "DELETED" && is_ready(object);
@@ -95,6 +120,25 @@ pub fn most_unready(changes: &[Change], pods: &[String]) -> (usize, Vec<String>)
     (most, worst)
 }
 
+/// How long each of these pods took from being made, while it was watched, to being ready; the longest if it was made more than once.
+pub fn times_to_ready(changes: &[Change], pods: &[String]) -> BTreeMap<String, Duration> {
+    let mut made: BTreeMap<&str, Instant> = BTreeMap::new();
+    let mut times = BTreeMap::new();
+    for change in changes {
+        let name = change.object["metadata"]["name"].as_str().unwrap_or_default();
+        if change.what == "ADDED" && !is_ready(&change.object) {
+            made.insert(name, change.at);
+        } else if is_ready(&change.object)
+            && pods.iter().any(|pod| pod == name)
+            && let Some(begin) = made.remove(name)
+        {
+            let time = times.entry(name.to_owned()).or_default();
+            *time = (change.at - begin).max(*time);
+        }
+    }
+    times
+}
+
 /// Whether a pod serves and is to stay.
 pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
@@ -108,9 +152,10 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::disallowed_methods, reason = "a change has a time, which these tests don't look at")]
     fn change(what: &str, name: &str, ready: &str) -> Change {
         let object = json!({ "metadata": { "name": name }, "status": { "conditions": [{ "type": "Ready", "status": ready }] } });
-        Change { what: what.into(), object }
+        Change { what: what.into(), object, at: Instant::now() }
     }
 
     #[test]
