@@ -1,5 +1,6 @@
 //! The only place that writes: the API server, Kafka, and workers that are asked to drain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use faust_crds::{FaustApp, FaustAppStatus};
@@ -17,7 +18,8 @@ use crate::model::{Action, Event, NewTopic, Snapshot};
 use crate::objects::{self, MANAGER};
 use crate::probe::Probe;
 use crate::revision::TOKEN_KEY;
-use crate::{kafka, plan, pods, topics};
+use crate::topics::Record;
+use crate::{kafka, pods, topics};
 
 /// A write that failed.
 #[derive(Debug)]
@@ -54,9 +56,15 @@ impl Applier {
     }
 
     /// Carries out one action. What it made that people should hear of comes back.
-    pub async fn act(&self, app: &App, snapshot: &Snapshot, action: &Action) -> Result<Vec<Event>, Error> {
+    pub async fn act(
+        &self,
+        app: &App,
+        snapshot: &Snapshot,
+        record: &BTreeMap<String, String>,
+        action: &Action,
+    ) -> Result<Vec<Event>, Error> {
         match action {
-            Action::CreateTopics(topics) => return self.create_topics(app, snapshot, topics).await,
+            Action::CreateTopics(topics) => return self.create_topics(app, record, topics).await,
             Action::ConfigureTopic { topic, set } => self.kafka.configure(&app.spec.kafka.bootstrap_servers, topic, set).await?,
             Action::Apply(object) => self.apply(app, object).await?,
             Action::CreateToken(secret) => self.create_token(app, secret).await?,
@@ -71,9 +79,9 @@ impl Applier {
     }
 
     /// What was made is recorded before anything else: only then may a deletion policy ever remove it.
-    async fn create_topics(&self, app: &App, snapshot: &Snapshot, new: &[NewTopic]) -> Result<Vec<Event>, Error> {
+    async fn create_topics(&self, app: &App, record: &BTreeMap<String, String>, new: &[NewTopic]) -> Result<Vec<Event>, Error> {
         let creation = self.kafka.create(&app.spec.kafka.bootstrap_servers, new).await;
-        let mut record = plan::record(app, &snapshot.cluster.config_maps);
+        let mut record = Record::parse(record);
         let mut events = Vec::new();
         for made in &creation.made {
             if let Some(topic) = new.iter().find(|topic| topic.name == made.name) {

@@ -119,7 +119,7 @@ impl Operator {
         let Some(app) = app else { return Ok((plan.again, wrote)) };
         for action in &plan.actions {
             tracing::info!("{}: {action}", path(faust_app));
-            let made = self.applier.act(app, &snapshot, action).await;
+            let made = self.applier.act(app, &snapshot, &plan.record, action).await;
             self.metrics.wrote(action);
             wrote = true;
             match made {

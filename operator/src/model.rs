@@ -191,6 +191,8 @@ pub struct Plan {
     pub status: FaustAppStatus,
     /// In this order, each after the one before has succeeded.
     pub actions: Vec<Action>,
+    /// The record of the topics that are there; what an action creates is added to it.
+    pub record: BTreeMap<String, String>,
     pub events: Vec<Event>,
     pub again: Duration,
 }
@@ -334,5 +336,17 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_of_the_last_release_says_of_itself_is_read() {
+        let state: WorkerState = serde_json::from_str(include_str!("../../worker/contract/v1/state.json")).unwrap();
+        assert_eq!((state.contract, state.ready, state.caught_up), (1, true, true));
+        assert!(state.features.iter().any(|feature| feature == "drain-leave") && state.draining.is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use faust_crds::FaustApp;
 use jiff::Timestamp;
 
-use crate::model::{Cluster, Kafka, Snapshot};
+use crate::model::{Action, Cluster, Kafka, KafkaFacts, Plan, Snapshot, TopicFacts};
 use crate::status::Bands;
 use crate::{app, plan};
 
@@ -26,7 +26,7 @@ pub fn plan(path: &Path) -> Result<String, String> {
     let text = text.map_err(|error| format!("{file} can't be read: {error}"))?;
     let faust_app = read(&text).map_err(|problem| format!("{file}: {problem}"))?;
     let app = app::resolve(&faust_app).map_err(|refused| format!("{file}: {}: {}", refused.reason, refused.message))?;
-    let snapshot = Snapshot {
+    let mut snapshot = Snapshot {
         now: Timestamp::now(),
         status: Default::default(),
         cluster: Cluster::default(),
@@ -34,8 +34,28 @@ pub fn plan(path: &Path) -> Result<String, String> {
         topologies: Default::default(),
         older_twin: None,
     };
-    let plan = plan::plan(&app, &snapshot, &mut Bands::default());
-    Ok(format!("{}/{}, first round:\n{plan}{NOT_LOOKED_AT}\n", app.namespace, app.name))
+    let first = plan::plan(&app, &snapshot, &mut Bands::default());
+    let mut text = format!("{}/{}, first round:\n{first}", app.namespace, app.name);
+    if let Some(facts) = made(&first) {
+        snapshot.kafka = Kafka::Seen(facts);
+        let then = plan::plan(&app, &snapshot, &mut Bands::default());
+        text += &format!("\nonce these topics are there:\n{then}");
+    }
+    Ok(format!("{text}\n{NOT_LOOKED_AT}\n"))
+}
+
+/// Kafka with what the plan creates in it, if it creates anything.
+fn made(plan: &Plan) -> Option<KafkaFacts> {
+    let created = plan.actions.iter().find_map(|action| match action {
+        Action::CreateTopics(topics) => Some(topics),
+        _ => None,
+    })?;
+    let topics = created.iter().map(|topic| {
+        // As many partitions as brokers have by default, where nothing is said.
+        let facts = TopicFacts { id: String::new(), partitions: topic.partitions.unwrap_or(1), config: topic.config.clone() };
+        (topic.name.clone(), facts)
+    });
+    Some(KafkaFacts { topics: topics.collect(), members: Vec::new() })
 }
 
 /// The FaustApp as the API server would have it: with the schema's defaults, and in a namespace.
@@ -45,4 +65,29 @@ fn read(text: &str) -> Result<FaustApp, String> {
     faust_app.metadata.generation.get_or_insert(1);
     faust_app.metadata.uid.get_or_insert_with(String::new);
     Ok(faust_app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_of_the_example_is_what_its_first_rounds_do() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/page_views/faustapp.yaml");
+        crate::golden::assert("goldens/page-views.plan", &plan(Path::new(example)).unwrap());
+    }
+
+    #[test]
+    fn a_manifest_that_is_none_is_named_with_what_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("app.yaml");
+        let said = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            plan(&file).unwrap_err()
+        };
+        assert!(plan(&folder.path().join("none.yaml")).unwrap_err().contains("none.yaml can't be read"));
+        assert!(said("kind: FaustApp").contains("not a FaustApp"));
+        let spec = "apiVersion: faust.dev/v1alpha1\nkind: FaustApp\nmetadata: {name: a}\nspec: {image: a, kafka: {bootstrapServers: 'a:1'}, ";
+        assert!(said(&format!("{spec}scaling: {{mode: Auto}}}}")).contains("NotSupported: spec.scaling.mode"));
+    }
 }

@@ -19,7 +19,7 @@ use crate::{objects, storage};
 pub fn refuse(name: &str, generation: i64, refused: &Refused, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
     let pods = pods::of(name, &snapshot.cluster);
     let status = status::compose(Err(refused), &snapshot.status, generation, snapshot.now, &pods, bands);
-    Plan { events: status::events(&snapshot.status, &status), status, actions: Vec::new(), again: STEADY }
+    Plan { events: status::events(&snapshot.status, &status), status, actions: Vec::new(), record: BTreeMap::new(), again: STEADY }
 }
 
 /// What is to be done for an application.
@@ -44,7 +44,7 @@ pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
     let mut events = topics.events;
     events.extend(workers.events.clone());
     events.extend(status::events(&snapshot.status, &status));
-    Plan { status, actions, events, again }
+    Plan { status, actions, record: topics.record.data(), events, again }
 }
 
 /// The revision that the spec asks for.
@@ -54,7 +54,7 @@ pub fn target(app: &App, snapshot: &Snapshot) -> Revision {
 }
 
 /// The record of the app's topics, as it was last written.
-pub fn record(app: &App, config_maps: &[ConfigMap]) -> Record {
+fn record(app: &App, config_maps: &[ConfigMap]) -> Record {
     let name = objects::topics_record_name(app);
     let found = config_maps.iter().find(|map| map.metadata.name.as_deref() == Some(&name));
     found.and_then(|map| map.data.as_ref()).map(Record::parse).unwrap_or_default()
@@ -74,16 +74,16 @@ fn actions(
     workers: &Workers,
 ) -> Vec<Action> {
     let cluster = &snapshot.cluster;
-    let mut actions = topics.actions.clone();
+    let mut actions = Vec::new();
+    let data = topics.record.data();
+    let record = (!data.is_empty()).then(|| objects::topics_record(app, &data));
+    actions.extend(record.filter(|record| needs_apply(record, &cluster.objects)).map(|record| Action::Apply(Box::new(record))));
+    actions.extend(topics.actions.clone());
     let mut apply = |object: Value| {
         if needs_apply(&object, &cluster.objects) {
             actions.push(Action::Apply(Box::new(object)));
         }
     };
-    let data = topics.record.data();
-    if !data.is_empty() {
-        apply(objects::topics_record(app, &data));
-    }
     if let (Some(template), Some(replicas)) = (&workers.template, workers.replicas) {
         let revision = if *template == target.name { Some(target) } else { stored.get(template) };
         if let Some(revision) = revision {

@@ -52,7 +52,7 @@ fn what_an_operator_writes_is_read_without_anything_ignored_and_fits_its_app() {
         "commit-interval = 1s (file)",
         "topic-management = operator (file)",
         "datadir = /var/lib/faust (file)",
-        "shutdown-timeout = 1m (file)",
+        "shutdown-timeout = 1m30s (file)",
         "log-level = info (file)",
         "kafka = fetch.max.bytes=52428800 (file)",
     ] {
