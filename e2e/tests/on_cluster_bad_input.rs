@@ -22,12 +22,20 @@ enum Pods {
     Started,
 }
 
+fn case(
+    name: &'static str,
+    change: Value,
+    condition: &'static str,
+    status: &'static str,
+    reason: &'static str,
+    says: &[&str],
+    pods: Pods,
+) -> Case {
+    Case { name, change, condition, status, reason, says: says.iter().map(ToString::to_string).collect(), pods }
+}
+
 /// `kafka` is a bootstrap server's name, `missing` that of an image.
 fn cases(kafka: &str, missing: &str) -> Vec<Case> {
-    let case = |name, change, condition, status, reason, says: &[&str], pods| {
-        let says = says.iter().map(ToString::to_string).collect();
-        Case { name, change, condition, status, reason, says, pods }
-    };
     vec![
         case(
             "missing",
@@ -47,7 +55,6 @@ fn cases(kafka: &str, missing: &str) -> Vec<Case> {
             &["e2e-too-few", "3 partitions", "12", "kafka-topics.sh"],
             Pods::None,
         ),
-        case("twin", json!({ "appId": "missing" }), "Ready", "False", "GroupInUse", &["/missing", "spec.appId"], Pods::None),
         case(
             "setting",
             json!({ "appId": "page-views", "settings": { "commit-intervall": "2s" } }),
@@ -112,31 +119,36 @@ fn what_a_manifest_has_wrong_is_said_and_starts_nothing_on_cluster() {
     // An earlier run may have left it.
     let _ = kafka.delete_topic("e2e-too-few");
     kafka.create_topic("e2e-too-few", 3, &[]).unwrap_or_else(|error| panic!("{error}"));
-    let applied: Vec<(Case, App)> = stage.step("all of them are applied", || {
-        let apply = |case: Case| {
-            let app = App::apply(&stage, json!({ "metadata": { "name": case.name }, "spec": case.change.clone() }));
-            (case, app)
-        };
+    let applied: Vec<(App, Case)> = stage.step("all of them are applied", || {
         let missing = stage.cluster.image("page-views").replace(":dev", ":missing");
-        cases(stage.cluster.kafka_in_pods(), &missing).into_iter().map(apply).collect()
+        cases(stage.cluster.kafka_in_pods(), &missing).into_iter().map(|case| (apply(&stage, &case), case)).collect()
     });
-    for (case, app) in &applied {
-        stage.step(format_args!("{}: {}", case.name, case.reason), || {
-            let Condition { message, .. } = app.until_condition(case.condition, case.status, case.reason);
-            stage.say(format_args!("    {message}"));
-            for word in &case.says {
-                assert!(message.contains(word), "the message names {word}: {message}");
-            }
-            let ready = app.condition("Ready").unwrap_or_else(|error| panic!("{error}")).expect("it is of this generation");
-            assert_ne!(ready.status, "True", "{}: {ready}", case.name);
-            if case.pods == Pods::None {
-                assert_eq!(app.pods(), Vec::new(), "{}", case.name);
-            }
-        });
+    for (app, case) in &applied {
+        stage.step(format_args!("{}: {}", case.name, case.reason), || is_said(&stage, case, app));
     }
+    // Later than the others: the older one has the id, and ages are told in seconds.
+    let twin = case("twin", json!({ "appId": "missing" }), "Ready", "False", "GroupInUse", &["/missing", "spec.appId"], Pods::None);
+    stage.step("twin: GroupInUse", || is_said(&stage, &twin, &apply(&stage, &twin)));
     assert_eq!(operator.deleted_pods(mark), Vec::<String>::new(), "a pod that can't become well isn't made anew");
     let topics = kafka.tool("TopicCommand", ["--list"]).unwrap_or_else(|error| panic!("{error}"));
     let topics = String::from_utf8_lossy(&topics.stdout);
     assert!(topics.lines().all(|topic| topic != "e2e-missing"), "a topic of others was created: {topics}");
     kafka.delete_topic("e2e-too-few").unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn apply<'a>(stage: &'a Stage, case: &Case) -> App<'a> {
+    App::apply(stage, json!({ "metadata": { "name": case.name }, "spec": case.change.clone() }))
+}
+
+fn is_said(stage: &Stage, case: &Case, app: &App) {
+    let Condition { message, .. } = app.until_condition(case.condition, case.status, case.reason);
+    stage.say(format_args!("    {message}"));
+    for word in &case.says {
+        assert!(message.contains(word), "the message names {word}: {message}");
+    }
+    let ready = app.condition("Ready").unwrap_or_else(|error| panic!("{error}")).expect("it is of this generation");
+    assert_ne!(ready.status, "True", "{}: {ready}", case.name);
+    if case.pods == Pods::None {
+        assert_eq!(app.pods(), Vec::new(), "{}", case.name);
+    }
 }

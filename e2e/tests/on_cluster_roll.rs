@@ -8,7 +8,9 @@ use faust_e2e::{Offsets, Oracle, Views, records, wait};
 use serde_json::json;
 
 const PARTITIONS: i32 = 12;
-const VIEWED: usize = 60_000;
+const VIEWED: usize = 20_000;
+/// Pages of about the same length, so that every partition has about the same to restore.
+const PAGES: usize = 199;
 /// How long a pod is to restore.
 const RESTORE: Duration = Duration::from_secs(20);
 
@@ -24,15 +26,17 @@ fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
     });
     let offsets = Offsets::of(stage.cluster.kafka(), GROUP, VIEWS, PARTITIONS);
     let rate = stage.step("views are counted", || {
-        Views::of_pages(1_000).produce_to(Kcat::to(stage.cluster.kafka(), VIEWS), VIEWED);
+        Views::of_pages(PAGES).produce_to(Kcat::to(stage.cluster.kafka(), VIEWS), VIEWED);
         offsets.until_consumed();
-        let changelog = records::read(stage.cluster.kafka(), CHANGELOG);
-        let bytes: usize = changelog
-            .iter()
-            .map(|record| record.key.as_ref().map_or(0, Vec::len) + record.value.as_ref().map_or(0, Vec::len))
-            .sum();
-        // Each pod has half of it.
-        bytes as u64 / 2 / RESTORE.as_secs()
+        let mut bytes = [0; PARTITIONS as usize];
+        for record in records::read(stage.cluster.kafka(), CHANGELOG) {
+            let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len) as u64;
+            bytes[record.partition as usize] += length(&record.key) + length(&record.value);
+        }
+        let shared = app.until_shared(2, PARTITIONS);
+        let least =
+            shared.iter().map(|partitions| partitions.iter().map(|partition| bytes[*partition as usize]).sum::<u64>()).min();
+        least.expect("two pods") / RESTORE.as_secs()
     });
 
     stage.step(format_args!("another image, and {rate} bytes of changelog a second"), || {
