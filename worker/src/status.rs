@@ -383,7 +383,7 @@ pub(crate) struct InputMeter {
     pub records: Counter,
     /// The committed offset: of the next record to read.
     pub committed: Gauge,
-    /// The log's end when it was last asked.
+    /// The log's end when it was last asked, or behind the last record that was read: whichever was later.
     pub end: Gauge,
     /// Times that a fetch was begun.
     pub fetches: Counter,
@@ -409,6 +409,14 @@ impl InputMeter {
 
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].get()
+    }
+
+    /// A record was read, so the log goes further than it. Without this a lag would be 0 whenever a commit is newer than the last
+    /// question for the end, which is most of the time while few records flow.
+    pub fn saw(&self, offset: i64) {
+        if (0..=offset).contains(&self.end.get()) {
+            self.end.set(offset + 1);
+        }
     }
 
     /// Records between the committed offset and the log's end; none while one of them isn't known.
@@ -486,5 +494,19 @@ mod tests {
         assert_eq!(status.running(), away("connection refused"), "counted from the first sentence");
         status.go_on();
         assert_eq!(status.running(), Ok(()));
+    }
+
+    #[test]
+    fn the_lag_is_at_least_what_was_read_since_the_commit() {
+        let input = InputMeter::new(TopicPartition::new("views", 0), "count");
+        input.saw(7);
+        assert_eq!(input.lag(), None, "the end was never told");
+        input.end.set(10);
+        input.committed.set(30);
+        input.saw(41);
+        assert_eq!(input.lag(), Some(12), "the question for the end is older than the commit");
+        input.end.set(100);
+        input.saw(42);
+        assert_eq!(input.lag(), Some(70));
     }
 }
