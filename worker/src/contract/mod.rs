@@ -12,6 +12,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use declared::Declared;
 pub(crate) use description::Description;
 #[cfg(feature = "kafka")]
 pub(crate) use labels::zone;
