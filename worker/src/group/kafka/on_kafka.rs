@@ -306,18 +306,24 @@ impl Pair {
 
     /// Until a whole heartbeat of each member was answered with nothing new.
     async fn until_at_rest(&self) {
-        loop {
-            let before = self.generations();
-            let quiet = timeout(SESSION, async {
-                tokio::select! {
-                    event = self.members[0].next() => event,
-                    event = self.members[1].next() => event,
+        in_time(async {
+            loop {
+                let before = self.generations();
+                let quiet = timeout(SESSION, async {
+                    tokio::select! {
+                        event = self.members[0].next() => event,
+                        event = self.members[1].next() => event,
+                    }
+                });
+                match quiet.await {
+                    Ok(GroupEvent::Assigned { .. } | GroupEvent::Away { .. }) => {}
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) if self.generations() == before && before[0] == before[1] => return,
+                    Err(_) => {}
                 }
-            });
-            if quiet.await.is_err() && self.generations() == before && before[0] == before[1] {
-                return;
             }
-        }
+        })
+        .await;
     }
 
     fn generations(&self) -> [i32; 2] {
