@@ -159,3 +159,36 @@ async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups, managem
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::DeclaredTopic;
+    use crate::log::MemoryLog;
+    use crate::{App, Topic};
+
+    #[tokio::test]
+    async fn a_source_with_another_number_of_partitions_than_is_configured_is_waited_for() {
+        let app = App::new("counted");
+        let orders: Topic<String, u64> = app.topic("orders");
+        app.agent("count", orders, async |mut orders| {
+            while orders.next().await.is_some() {}
+            Ok(())
+        });
+        let topology = app.node().topology().unwrap();
+        let log = MemoryLog::new(8);
+        log.create(&[NewTopic { name: "orders".into(), partitions: 6, config: vec![] }]).await.unwrap();
+        let found = async |partitions| {
+            let topics = vec![DeclaredTopic { name: "orders".into(), partitions }];
+            look(&*log, &topology, &Declared { topics, tables: vec![] }, TopicManagement::Operator).await
+        };
+        for partitions in [None, Some(6)] {
+            assert!(found(partitions).await.is_ok_and(|groups| groups[0].partitions == 6));
+        }
+        let Err(Problem::Waiting(unready)) = found(Some(12)).await else { panic!("it goes on") };
+        assert_eq!(
+            unready.sentence,
+            "topic `orders` has 6 partitions and the configuration declares it with 12; change the topic or its declaration"
+        );
+    }
+}
