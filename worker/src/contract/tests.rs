@@ -77,7 +77,8 @@ tables: [{name: page_counts, window: {size: 1h}}]
 
 #[test]
 fn a_key_of_the_operators_without_a_value_counts_as_missing() {
-    let rest = "topicManagement:\nprocessing: {commitInterval: null, guarantee: ~}\nstandbyReplicas: ~\ntopics: [{name: page_views, partitions: }]\n";
+    let rest = "topicManagement:\nprocessing: {commitInterval: null, guarantee: ~}\nstandbyReplicas: ~\n\
+                topics: [{name: page_views, partitions: }]\n";
     let file = parse(&format!("{HEAD}{rest}")).unwrap();
     assert_eq!(file.declared.topics[0].partitions, None);
     assert!(parse("contract: {version: }\napp: {id: page-views}\n").unwrap_err().sentence.contains("is missing"));

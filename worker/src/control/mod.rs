@@ -193,7 +193,7 @@ impl Starting {
                 biased;
                 Some(()) = stops.recv() => return Ok(()),
                 () = running.drain.begun() => {
-                    // It has never joined; but the place that a process before it has in the group would keep its partitions from others.
+                    // It has never joined, but a process before it may have: its place would keep its partitions from others.
                     tokio::select! {
                         biased;
                         Some(()) = stops.recv() => return Ok(()),

@@ -51,7 +51,8 @@ fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
 #[cfg(target_os = "linux")]
 fn set(socket: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> std::io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the descriptor is open while the socket is borrowed, and the kernel reads `length` bytes at `value`, which outlives the call.
+    // SAFETY: the descriptor is open while the socket is borrowed, and the kernel reads `length` bytes at `value`, which outlives
+    // the call.
     let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
