@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use faust_e2e::cluster::{App, Commits, Group, Kcat, Operator, Stage, Watch};
+use faust_e2e::cluster::{App, Commits, Group, Kcat, Operator, Pod, Stage, Watch};
 use faust_e2e::oracle::Counts;
 use faust_e2e::page_views::{CHANGELOG, COUNTED, GROUP, VIEWS};
 use faust_e2e::{Offsets, Oracle, Views, Window, wait};
@@ -119,7 +119,7 @@ impl Play<'_> {
         (views, windows)
     }
 
-    fn until_back(&self, what: &str, is_back: impl Fn(&[faust_e2e::cluster::Pod]) -> bool) {
+    fn until_back(&self, what: &str, is_back: impl Fn(&[Pod]) -> bool) {
         wait::until(what, || {
             let pods = self.app.try_pods()?;
             let back = pods.len() == 2 && pods.iter().all(|pod| pod.ready) && is_back(&pods);

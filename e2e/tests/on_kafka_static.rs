@@ -22,8 +22,9 @@ fn stage() -> PageViews {
         .flag("session-timeout", "20s")
 }
 
+/// With an address that stays the same, as a pod's: where it really listens is another port each time, and would be news to the others.
 fn start(stage: &PageViews, name: &str) -> Worker {
-    stage.workers.start_with(name, &[("instance-id", name)])
+    stage.workers.start_with(name, &[("instance-id", name), ("advertised-address", &format!("{name}.workers:6066"))])
 }
 
 #[test]

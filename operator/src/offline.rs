@@ -33,6 +33,7 @@ pub fn plan(path: &Path) -> Result<String, String> {
         kafka: Kafka::Seen(Default::default()),
         topologies: Default::default(),
         older_twin: None,
+        refusals: Vec::new(),
     };
     let first = plan::plan(&app, &snapshot, &mut Bands::default());
     let mut text = format!("{}/{}, first round:\n{first}", app.namespace, app.name);
