@@ -115,6 +115,11 @@ impl ApiServer {
         kubectl::run("kubectl", &self.kubeconfig(), arguments, input)
     }
 
+    /// Runs helm to its end, as the user who may do everything.
+    pub fn helm<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> io::Result<Output> {
+        kubectl::run("helm", &self.kubeconfig(), arguments, "")
+    }
+
     fn launch(&self, programs: &Path) -> io::Result<()> {
         let [port, etcd, peer] = self._ports.each_ref().map(Port::number);
         let at = |name: &str| self.folder().join(name).display().to_string();
