@@ -22,8 +22,9 @@ fn stage() -> PageViews {
         .flag("session-timeout", "20s")
 }
 
+/// At an address that stays the same, as a pod's does: that another port is listened on each time would be news to the group.
 fn start(stage: &PageViews, name: &str) -> Worker {
-    stage.workers.start_with(name, &[("instance-id", name)])
+    stage.workers.start_with(name, &[("instance-id", name), ("advertised-address", &format!("{name}:6066"))])
 }
 
 #[test]

@@ -45,10 +45,10 @@ impl Applier {
         }
         let metadata = faust_app.meta();
         let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
-        // With the UID: a FaustApp that was deleted and made again under the name is another one.
+        // With UID and version: neither another FaustApp of the name nor a later word about this one is written over.
         let patch = json!({
             "apiVersion": FaustApp::api_version(&()), "kind": FaustApp::kind(&()),
-            "metadata": { "name": name, "uid": metadata.uid }, "status": status,
+            "metadata": { "name": name, "uid": metadata.uid, "resourceVersion": metadata.resource_version }, "status": status,
         });
         let api: Api<FaustApp> = Api::namespaced(self.client.clone(), namespace);
         api.patch_status(name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await?;
@@ -154,6 +154,20 @@ impl Applier {
 }
 
 impl Error {
+    /// Whether the same request will be refused again, until somebody changes something.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::Kubernetes(error) => matches!(&**error, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422)),
+            Self::Kafka(_) => true,
+            Self::Worker { .. } => false,
+        }
+    }
+
+    /// Somebody else has written meanwhile: look again.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Kubernetes(error) if matches!(&**error, kube::Error::Api(status) if status.is_conflict()))
+    }
+
     /// One word, for metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -179,7 +193,10 @@ impl From<kafka::Error> for Error {
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Kubernetes(error) => write!(f, "Kubernetes: {error}"),
+            Self::Kubernetes(error) => match &**error {
+                kube::Error::Api(status) => write!(f, "Kubernetes refuses it: {}", status.message),
+                other => write!(f, "Kubernetes: {other}"),
+            },
             Self::Kafka(error) => error.fmt(f),
             Self::Worker { pod, problem } => write!(f, "the worker in pod {pod} can't be asked to drain: {problem}"),
         }

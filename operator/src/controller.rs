@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use faust_crds::FaustApp;
 use futures::StreamExt;
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::{Action as Next, Config, Controller};
@@ -18,7 +19,7 @@ use crate::app;
 use crate::apply::{Applier, Error};
 use crate::kafka::Connections;
 use crate::metrics::{Metrics, Outcome};
-use crate::model::{Action, Event};
+use crate::model::{Action, BUSY, Event, Reason, Refusal, STEADY};
 use crate::observe::{Memory, Observer};
 use crate::plan;
 use crate::probe::Probe;
@@ -94,13 +95,17 @@ async fn reconcile(faust_app: Arc<FaustApp>, operator: Arc<Operator>) -> Result<
 }
 
 fn after_failure(faust_app: Arc<FaustApp>, error: &Error, _: Arc<Operator>) -> Next {
+    if error.is_conflict() {
+        return Next::requeue(BUSY);
+    }
     tracing::warn!("{}: {error}", path(&faust_app));
     Next::requeue(AFTER_FAILURE)
 }
 
 impl Operator {
     /// One round. When to look again, and whether anything was written.
-    async fn round(&self, faust_app: &FaustApp, memory: &mut Memory) -> Result<(Duration, bool), Error> {
+    async fn round(&self, known: &FaustApp, memory: &mut Memory) -> Result<(Duration, bool), Error> {
+        let Some(faust_app) = &self.observer.faust_app(known).await? else { return Ok((STEADY, false)) };
         let judged = app::resolve(faust_app);
         let app = judged.as_ref().ok();
         let twin = self.older_twin(faust_app);
@@ -115,9 +120,16 @@ impl Operator {
         // First: an operation is written down before its step is taken.
         let mut wrote = self.applier.status(faust_app, &plan.status).await?;
         self.metrics.ready(&path(faust_app), &plan.status);
-        self.tell(faust_app, &plan.events).await;
+        let (later, now) = plan.events.iter().cloned().partition::<Vec<_>, _>(|event| event.reason == Reason::TopicConfigured);
+        self.tell(faust_app, &now).await;
         let Some(app) = app else { return Ok((plan.again, wrote)) };
+        let mut again = plan.again;
+        let before = std::mem::take(&mut memory.refusals);
         for action in &plan.actions {
+            if let Some(refusal) = before.iter().find(|refusal| refusal.action == *action && snapshot.now < refusal.again) {
+                memory.refusals.push(refusal.clone());
+                continue;
+            }
             tracing::info!("{}: {action}", path(faust_app));
             let made = self.applier.act(app, &snapshot, &plan.record, action).await;
             self.metrics.wrote(action);
@@ -126,23 +138,35 @@ impl Operator {
                 Ok(events) => self.tell(faust_app, &events).await,
                 // A worker that can't be asked has its deadline; the rest goes on.
                 Err(error @ Error::Worker { .. }) => tracing::warn!("{}: {error}", path(faust_app)),
+                Err(error) if error.is_refusal() => {
+                    tracing::warn!("{}: {error}", path(faust_app));
+                    let next = snapshot.now + SignedDuration::try_from(plan::AFTER_REFUSAL).expect("seconds");
+                    memory.refusals.push(Refusal { action: action.clone(), message: error.to_string(), again: next });
+                    again = BUSY;
+                }
                 Err(error) => return Err(error),
             }
+            // What was just made is looked at soon.
+            if matches!(action, Action::CreateTopics(_) | Action::Apply(_)) {
+                again = BUSY;
+            }
         }
-        // What was just made is looked at soon.
-        let soon = plan.actions.iter().any(|action| matches!(action, Action::CreateTopics(_) | Action::Apply(_)));
-        Ok((if soon { crate::model::BUSY } else { plan.again }, wrote))
+        if memory.refusals.is_empty() {
+            self.tell(faust_app, &later).await;
+        }
+        Ok((again, wrote))
     }
 
     /// Nobody has to hear of everything: an event that can't be written is no failure.
     async fn tell(&self, faust_app: &FaustApp, events: &[Event]) {
-        for event in one_for_each_reason(events) {
+        for event in events {
             let kind = if event.warning { EventType::Warning } else { EventType::Normal };
             let event = KubeEvent {
                 type_: kind,
                 reason: event.reason.to_string(),
                 note: Some(event.message.chars().take(1000).collect()),
-                action: "Reconcile".into(),
+                // Events of one reason and action are counted together, and only the first one's note is kept.
+                action: event.message.chars().take(128).collect(),
                 secondary: None,
             };
             if let Err(error) = self.recorder.publish(&event, &faust_app.object_ref(&())).await {
@@ -173,18 +197,6 @@ impl Operator {
         self.memories.lock().unwrap().retain(|uid, _| known.contains(uid));
         self.metrics.keep_only(&self.apps.state().iter().map(|app| path(app)).collect());
     }
-}
-
-/// Kubernetes counts events of one reason together and keeps the first one's text: what happened at once is told at once.
-fn one_for_each_reason(events: &[Event]) -> Vec<Event> {
-    let mut told: Vec<Event> = Vec::new();
-    for event in events {
-        match told.iter_mut().find(|before| before.reason == event.reason && before.warning == event.warning) {
-            Some(before) => before.message = format!("{}; {}", before.message, event.message),
-            None => told.push(event.clone()),
-        }
-    }
-    told
 }
 
 /// `namespace/name`.

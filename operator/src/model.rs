@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub topologies: BTreeMap<String, Topology>,
     /// An older FaustApp of this cluster with the same app id on the same brokers, as `namespace/name`.
     pub older_twin: Option<String>,
+    /// Actions that were refused lately.
+    pub refusals: Vec<Refusal>,
 }
 
 /// What the API server has of one application.
@@ -197,6 +199,14 @@ pub struct Plan {
     pub again: Duration,
 }
 
+/// An action that was refused, in the words of who refused it. The same one isn't tried again before its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    pub action: Action,
+    pub message: String,
+    pub again: Timestamp,
+}
+
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -306,6 +316,7 @@ pub enum Reason {
     KafkaAuthFailed,
     KafkaUnreachable,
     ModeNotSupported,
+    NameTaken,
     NotEnoughPods,
     NotSupported,
     PartitionMismatch,
@@ -324,6 +335,7 @@ pub enum Reason {
     TopicConfigured,
     TopicCreated,
     TopicMissing,
+    TopicRefused,
     TopicReplaced,
     TopicsPending,
     TopologyMismatch,

@@ -93,6 +93,16 @@ pub fn metadata(app: &App, name: &str) -> Value {
     })
 }
 
+/// Whether a live object belongs to this FaustApp, or to nobody any more and was made for one of its name.
+pub fn is_ours(app: &App, live: &Value) -> bool {
+    let owners = live["metadata"]["ownerReferences"].as_array();
+    let controller = owners.and_then(|owners| owners.iter().find(|owner| owner["controller"] == json!(true)));
+    match controller {
+        Some(owner) => owner["uid"] == json!(app.uid),
+        None => app.labels().iter().all(|(name, value)| live["metadata"]["labels"][name] == json!(value)),
+    }
+}
+
 pub fn labels(app: &App) -> Value {
     app.labels().into_iter().map(|(name, value)| (name.to_string(), json!(value))).collect()
 }

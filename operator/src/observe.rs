@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::app::{self, App};
 use crate::kafka::Connections;
-use crate::model::{Cluster, Kafka, Snapshot, Topology};
+use crate::model::{Cluster, Kafka, Refusal, Snapshot, Topology};
 use crate::probe::Probe;
 use crate::{objects, plan, pods, topics};
 
@@ -32,6 +32,7 @@ const KAFKA_AGAIN_AT_MOST: Duration = Duration::from_secs(300);
 pub struct Memory {
     topologies: BTreeMap<String, Topology>,
     unreachable: Option<Unreachable>,
+    pub refusals: Vec<Refusal>,
     pub bands: crate::status::Bands,
 }
 
@@ -52,6 +53,12 @@ pub struct Observer {
 }
 
 impl Observer {
+    /// The FaustApp as it is now: what a round decides with must not be older than what the last one wrote.
+    pub async fn faust_app(&self, known: &FaustApp) -> Result<Option<FaustApp>, kube::Error> {
+        let api = Api::<FaustApp>::namespaced(self.client.clone(), &known.namespace().unwrap_or_default());
+        Ok(api.get_opt(&known.name_any()).await?.filter(|found| found.uid() == known.uid()))
+    }
+
     /// Everything about one application. Without an [`App`], its spec being refused, only what its status needs.
     pub async fn observe(
         &self,
@@ -67,10 +74,11 @@ impl Observer {
             kafka: Kafka::Seen(Default::default()),
             topologies: BTreeMap::new(),
             older_twin,
+            refusals: memory.refusals.clone(),
         };
         let Some(app) = app else { return Ok(snapshot) };
         let target = plan::target(app, &snapshot).name;
-        self.learn_topology(app, &target, &snapshot.cluster, memory).await;
+        self.learn_topologies(&target, &snapshot, memory).await;
         snapshot.topologies.clone_from(&memory.topologies);
         snapshot.kafka = self.ask_kafka(app, memory.topologies.get(&target).cloned().as_ref(), snapshot.now, memory).await;
         Ok(snapshot)
@@ -91,8 +99,20 @@ impl Observer {
         for map in &cluster.config_maps {
             remember(map, &mut cluster.objects);
         }
+        // Somebody else's has none of our labels.
+        let record = objects::topics_record_name(app);
+        if !cluster.objects.contains_key(&("ConfigMap".into(), record.clone())) {
+            let named = ListParams::default().fields(&format!("metadata.name={record}"));
+            for map in Api::<ConfigMap>::namespaced(self.client.clone(), &namespace).list(&named).await? {
+                remember(&map, &mut cluster.objects);
+            }
+        }
         let secrets = Api::<Secret>::namespaced(self.client.clone(), &namespace);
-        cluster.has_token = secrets.get_opt(&objects::token_name(app)).await?.is_some();
+        if let Some(secret) = secrets.get_opt(&objects::token_name(app)).await? {
+            cluster.has_token = true;
+            // Whose it is, not what it says.
+            remember(&Secret { metadata: secret.metadata, ..Secret::default() }, &mut cluster.objects);
+        }
         if !cluster.claims.iter().all(|claim| claim.status.as_ref().is_some_and(|status| status.phase.as_deref() == Some("Bound")))
         {
             cluster.storage_class_exists = Some(self.storage_class_exists(app).await?);
@@ -134,17 +154,18 @@ impl Observer {
     }
 
     /// What the code of a revision declares doesn't change: one answer of one of its pods is enough.
-    async fn learn_topology(&self, app: &App, target: &str, cluster: &Cluster, memory: &mut Memory) {
-        let running = pods::of(&app.name, cluster);
-        memory.topologies.retain(|revision, _| revision == target || running.iter().any(|pod| pod.revision == *revision));
-        if memory.topologies.contains_key(target) {
-            return;
-        }
-        for pod in cluster.pods.iter().filter(|pod| pods::revision(pod) == Some(target)) {
+    async fn learn_topologies(&self, target: &str, snapshot: &Snapshot, memory: &mut Memory) {
+        let stable = snapshot.status.revision.as_ref().and_then(|revision| revision.stable.as_deref());
+        let pods = &snapshot.cluster.pods;
+        let needed = |revision: &str| revision == target || Some(revision) == stable;
+        memory.topologies.retain(|revision, _| needed(revision) || pods.iter().any(|pod| pods::revision(pod) == Some(revision)));
+        for pod in pods {
+            let Some(revision) = pods::revision(pod).filter(|revision| !memory.topologies.contains_key(*revision)) else {
+                continue;
+            };
             let Some(address) = pods::web_address(pod) else { continue };
             if let Some(topology) = self.probe.topology(&address).await {
-                memory.topologies.insert(target.to_string(), topology);
-                return;
+                memory.topologies.insert(revision.to_string(), topology);
             }
         }
     }

@@ -2,18 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::time::Duration;
+
+use faust_crds::TopicStatus;
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
 use crate::app::{App, Refused};
 use crate::differs::differs;
-use crate::model::{Action, Plan, STEADY, Snapshot};
+use crate::model::{Action, Cluster, Plan, Reason, STEADY, Snapshot, Topology, Verdict};
 use crate::pods::{self, REVISION_LABEL};
 use crate::revision::{self, Revision};
 use crate::status::{self, Bands, Parts};
-use crate::topics::{self, Record};
+use crate::topics::{self, Record, Topics};
 use crate::workers::{self, Workers};
 use crate::{objects, storage};
+
+/// Before what was refused is tried again; something may have been mended meanwhile.
+pub const AFTER_REFUSAL: Duration = Duration::from_secs(30);
 
 /// A spec that this operator can't carry out: say so, and leave alone what runs.
 pub fn refuse(name: &str, generation: i64, refused: &Refused, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
@@ -24,19 +30,28 @@ pub fn refuse(name: &str, generation: i64, refused: &Refused, snapshot: &Snapsho
 
 /// What is to be done for an application.
 pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
+    if let Some(taken) = taken(app, &snapshot.cluster) {
+        return refuse(&app.name, app.generation, &taken, snapshot, bands);
+    }
     let target = target(app, snapshot);
-    let topics =
-        topics::plan(app, snapshot.topologies.get(&target.name), &snapshot.kafka, &record(app, &snapshot.cluster.config_maps));
+    let topology = topology(app, snapshot, &target);
+    let mut topics = topics::plan(app, topology, &snapshot.kafka, &record(app, &snapshot.cluster.config_maps));
     let storage = storage::verdict(app, &snapshot.cluster);
     let stored = stored(&snapshot.cluster.config_maps);
     let names = stored.keys().cloned().collect();
     let cap = topics.partitions.or(snapshot.status.partitions.and_then(|partitions| partitions.try_into().ok()));
     let input = workers::Input { target: &target.name, stored: &names, cap, may_start: topics.workers_may_start };
-    let workers = workers::plan(app, snapshot, input);
+    let mut workers = workers::plan(app, snapshot, input);
+    let nobody_to_ask = topology.is_none() && topics.actions.is_empty() && workers.replicas.unwrap_or(0) == 0;
+    if nobody_to_ask && topics.verdict.reason == Reason::TopicsPending {
+        let message = "no pod runs that could say what the code needs";
+        topics.verdict = Verdict::waiting(Reason::TopicsPending, message, STEADY);
+    }
+    say_refusals(snapshot, &mut topics, &mut workers);
 
     let actions = if app.paused { Vec::new() } else { actions(app, snapshot, &target, &stored, &topics, &workers) };
     let again = topics.verdict.again.min(storage.again).min(workers.verdict.again).min(workers.scaling.again);
-    let found = topics.status.clone().unwrap_or_else(|| snapshot.status.topics.clone());
+    let found = found(&topics, topology.is_some(), &snapshot.status.topics);
     let parts = Parts { workers: &workers, topics: &topics.verdict, storage: &storage, found, partitions: topics.partitions };
     let pods = pods::of(&app.name, &snapshot.cluster);
     let status = status::compose(Ok((app, parts)), &snapshot.status, app.generation, snapshot.now, &pods, bands);
@@ -45,6 +60,65 @@ pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
     events.extend(workers.events.clone());
     events.extend(status::events(&snapshot.status, &status));
     Plan { status, actions, record: topics.record.data(), events, again }
+}
+
+/// An object of ours whose name somebody else's has: it is neither taken over nor deleted with the application.
+fn taken(app: &App, cluster: &Cluster) -> Option<Refused> {
+    let names = [
+        ("StatefulSet", app.name.clone()),
+        ("Service", app.name.clone()),
+        ("PodDisruptionBudget", app.name.clone()),
+        ("ConfigMap", objects::topics_record_name(app)),
+        ("Secret", objects::token_name(app)),
+    ];
+    let names = names.map(|(kind, name)| (kind.to_string(), name));
+    let (kind, name) = names.into_iter().find(|name| cluster.objects.get(name).is_some_and(|live| !objects::is_ours(app, live)))?;
+    let message = format!(
+        "{kind} {}/{name} exists and is not of this FaustApp: delete or rename it, or give the FaustApp another name",
+        app.namespace
+    );
+    Some(Refused { reason: Reason::NameTaken, message })
+}
+
+/// What the target's code declares. Where no pod of the target will ever tell, what the code that runs declares.
+fn topology<'a>(app: &App, snapshot: &'a Snapshot, target: &Revision) -> Option<&'a Topology> {
+    let revision = snapshot.status.revision.as_ref();
+    let halted = revision.is_some_and(|revision| revision.failed.as_ref() == Some(&target.name));
+    let stable = || snapshot.topologies.get(revision?.stable.as_ref()?).filter(|_| halted || app.wanted() == 0);
+    snapshot.topologies.get(&target.name).or_else(stable)
+}
+
+/// What was refused is a condition, with the words of who refused it.
+fn say_refusals(snapshot: &Snapshot, topics: &mut Topics, workers: &mut Workers) {
+    let said = |about: fn(&Action) -> bool| {
+        let said: Vec<_> =
+            snapshot.refusals.iter().filter(|refusal| about(&refusal.action)).map(|refusal| &*refusal.message).collect();
+        (!said.is_empty()).then(|| said.join(". "))
+    };
+    let of_topics = said(|action| matches!(action, Action::CreateTopics(_) | Action::ConfigureTopic { .. }));
+    if let Some(message) =
+        of_topics.filter(|_| topics.verdict.holds == Some(true) || topics.verdict.reason == Reason::TopicsPending)
+    {
+        topics.verdict = Verdict::waiting(Reason::TopicRefused, message, AFTER_REFUSAL);
+    }
+    if let Some(message) = said(|action| matches!(action, Action::Apply(_) | Action::CreateToken(_))) {
+        workers.verdict = Verdict::stalled(Reason::InvalidSpec, message);
+        // Nothing has begun.
+        let old = snapshot.status.revision.clone().unwrap_or_default();
+        workers.revision = faust_crds::Revision { target: workers.revision.target.clone(), ..old };
+        workers.events.clear();
+    }
+}
+
+/// What `status.topics` is to be. While the code isn't known, what it needed before is still there.
+fn found(topics: &Topics, code_known: bool, before: &[TopicStatus]) -> Vec<TopicStatus> {
+    let Some(mut found) = topics.status.clone() else { return before.to_vec() };
+    if !code_known {
+        let missing = before.iter().filter(|old| found.iter().all(|topic| topic.name != old.name)).cloned().collect::<Vec<_>>();
+        found.extend(missing);
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    found
 }
 
 /// The revision that the spec asks for.
@@ -70,7 +144,7 @@ fn actions(
     snapshot: &Snapshot,
     target: &Revision,
     stored: &BTreeMap<String, Revision>,
-    topics: &topics::Topics,
+    topics: &Topics,
     workers: &Workers,
 ) -> Vec<Action> {
     let cluster = &snapshot.cluster;
@@ -124,4 +198,92 @@ fn unreferenced(snapshot: &Snapshot, target: &Revision, workers: &Workers) -> Ve
         .filter(|(revision, _)| !needed.contains(revision))
         .filter_map(|(_, metadata)| Some(Action::DeleteConfigMap { name: metadata.name.clone()?, uid: metadata.uid.clone()? }))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::golden;
+    use crate::model::{Kafka, KafkaFacts, Refusal, TopicFacts};
+
+    /// A first look: the declared topic is there, or isn't, and nothing else.
+    fn snapshot(topic_exists: bool) -> Snapshot {
+        let views = TopicFacts { id: "id".into(), partitions: 12, config: BTreeMap::new() };
+        let topics = topic_exists.then(|| ("page_views".to_string(), views));
+        Snapshot {
+            now: Timestamp::UNIX_EPOCH,
+            status: Default::default(),
+            cluster: Cluster::default(),
+            kafka: Kafka::Seen(KafkaFacts { topics: topics.into_iter().collect(), members: Vec::new() }),
+            topologies: BTreeMap::new(),
+            older_twin: None,
+            refusals: Vec::new(),
+        }
+    }
+
+    fn planned(snapshot: &Snapshot) -> Plan {
+        plan(&golden::app("minimal"), snapshot, &mut Bands::default())
+    }
+
+    fn condition(plan: &Plan, kind: &str) -> (String, String, String) {
+        let found = plan.status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        (found.status.clone(), found.reason.clone(), found.message.clone())
+    }
+
+    fn refused(action: &Action, message: &str) -> Refusal {
+        Refusal { action: action.clone(), message: message.into(), again: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_topic_is_in_the_record_before_anything_uses_it() {
+        let actions: Vec<String> = planned(&snapshot(true)).actions.iter().map(ToString::to_string).collect();
+        assert_eq!(actions[0], "apply ConfigMap page-views-topics");
+        let pods = actions.iter().position(|action| action == "apply StatefulSet page-views").unwrap();
+        assert_eq!(pods + 2, actions.len(), "{actions:?}");
+        assert_eq!(planned(&snapshot(false)).actions.len(), 1, "no pods before the topics");
+    }
+
+    #[test]
+    fn what_somebody_else_has_under_our_name_is_left_alone_and_named() {
+        let mut snapshot = snapshot(true);
+        let owner = json!({ "controller": true, "uid": "another" });
+        let service = json!({ "kind": "Service", "metadata": { "name": "page-views", "ownerReferences": [owner] } });
+        snapshot.cluster.objects.insert(("Service".into(), "page-views".into()), service);
+        let plan = planned(&snapshot);
+        assert!(plan.actions.is_empty());
+        let (status, reason, message) = condition(&plan, "Ready");
+        assert_eq!((&*status, &*reason), ("False", "NameTaken"));
+        assert!(message.starts_with("Service shop/page-views exists and is not of this FaustApp"), "{message}");
+    }
+
+    #[test]
+    fn a_stateful_set_that_is_refused_stalls_with_the_servers_words_and_is_no_progress() {
+        let mut snapshot = snapshot(true);
+        let first = planned(&snapshot);
+        let set = first.actions.iter().find(|action| action.to_string() == "apply StatefulSet page-views").unwrap();
+        snapshot.status = first.status.clone();
+        snapshot.refusals = vec![refused(set, "Kubernetes refuses it: spec.template is invalid")];
+        snapshot.now += jiff::SignedDuration::from_secs(60);
+        let plan = planned(&snapshot);
+        let expected =
+            ("False".to_string(), "InvalidSpec".to_string(), "Kubernetes refuses it: spec.template is invalid".to_string());
+        assert_eq!(condition(&plan, "WorkersReady"), expected);
+        assert_eq!(condition(&plan, "Stalled").1, "InvalidSpec");
+        assert_eq!(plan.status.revision, first.status.revision, "the deadline runs on");
+        snapshot.status = plan.status.clone();
+        assert_eq!(planned(&snapshot).status, plan.status, "the same facts write nothing");
+    }
+
+    #[test]
+    fn a_topic_setting_that_kafka_refuses_is_said_and_the_pods_go_on() {
+        let mut snapshot = snapshot(true);
+        let action = Action::ConfigureTopic { topic: "page_views".into(), set: BTreeMap::new() };
+        snapshot.refusals = vec![refused(&action, "Invalid value abc for configuration retention.ms")];
+        let plan = planned(&snapshot);
+        assert_eq!(condition(&plan, "TopicsReady").1, "TopicRefused");
+        assert!(plan.actions.iter().any(|action| action.to_string() == "apply StatefulSet page-views"));
+    }
 }

@@ -115,6 +115,11 @@ impl ApiServer {
         kubectl::run("kubectl", &self.kubeconfig(), arguments, input)
     }
 
+    /// Runs helm to its end, as the user who may do everything.
+    pub fn helm<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> io::Result<Output> {
+        kubectl::run("helm", &self.kubeconfig(), arguments, "")
+    }
+
     fn launch(&self, programs: &Path) -> io::Result<()> {
         let [port, etcd, peer] = self._ports.each_ref().map(Port::number);
         let at = |name: &str| self.folder().join(name).display().to_string();
@@ -142,6 +147,8 @@ impl ApiServer {
         command.args(["--authorization-mode", "RBAC", "--token-auth-file", &at("tokens.csv")]);
         // It would refuse every pod: nobody makes the namespaces' default service accounts.
         command.args(["--disable-admission-plugins", "ServiceAccount"]);
+        // As some clusters do: whoever makes an owner wait for its dependents needs a right for it.
+        command.args(["--enable-admission-plugins", "OwnerReferencesPermissionEnforcement"]);
         command.args(["--audit-policy-file", &at("audit-policy.yaml"), "--audit-log-path", &at("audit.log")]);
         self.spawn(command, "apiserver.log")?;
         self.await_ready()

@@ -58,13 +58,13 @@ fn worst<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Option<&'a Verdict>
 /// Which reason is told when there are several: what was asked for before what went wrong, causes before their consequences.
 fn rank(reason: Reason) -> u8 {
     match reason {
-        Reason::InvalidSpec | Reason::NotSupported | Reason::ModeNotSupported => 0,
+        Reason::InvalidSpec | Reason::NameTaken | Reason::NotSupported | Reason::ModeNotSupported => 0,
         Reason::Paused => 1,
         Reason::Suspended => 2,
         Reason::GroupInUse => 3,
         Reason::TopologyMismatch => 4,
         Reason::RolloutHalted => 5,
-        Reason::PartitionMismatch | Reason::TopicMissing => 6,
+        Reason::PartitionMismatch | Reason::TopicMissing | Reason::TopicRefused => 6,
         Reason::KafkaAuthFailed => 7,
         Reason::StorageClassNotFound => 8,
         Reason::ImagePullFailed | Reason::WorkerRefused => 9,

@@ -1,8 +1,7 @@
-//! The consumer group seen from outside: who is in it that doesn't belong there, and who was left behind.
+//! The consumer group seen from outside: who is in it that doesn't belong there.
 
-use super::View;
 use crate::app::App;
-use crate::model::{Action, Kafka, Member, Snapshot};
+use crate::model::{Kafka, Member, Snapshot};
 
 /// Who else has the application's name in Kafka, as a sentence; None when nobody has.
 pub fn in_use_by(app: &App, snapshot: &Snapshot) -> Option<String> {
@@ -10,29 +9,19 @@ pub fn in_use_by(app: &App, snapshot: &Snapshot) -> Option<String> {
         return Some(format!("FaustApp {twin} is older and has the app id {} on the same brokers", app.app_id));
     }
     let Kafka::Seen(kafka) = &snapshot.kafka else { return None };
-    let foreign = kafka.members.iter().filter(|member| ordinal(app, member).is_none());
+    // An application of the same name elsewhere has members of the same names: before there is a pod of ours, none of them is ours.
+    let started = snapshot.cluster.stateful_set.is_some();
+    let foreign = kafka.members.iter().filter(|member| !started || !is_ours(app, member));
     let names: Vec<_> =
         foreign.map(|member| format!("{} on {}", member.instance_id.as_ref().unwrap_or(&member.id), member.host)).collect();
     let named = names.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
     let more = if names.len() > 3 { format!(" and {} more", names.len() - 3) } else { String::new() };
-    (!names.is_empty()).then(|| format!("the consumer group {} has members that are not ours: {named}{more}", app.app_id))
+    let whose = if started { "that are not ours" } else { "already (those of an application just deleted go with their session)" };
+    (!names.is_empty()).then(|| format!("the consumer group {} has members {whose}: {named}{more}", app.app_id))
 }
 
-/// Removes static members whose pods went with a scale-in: their partitions would wait for them until the session ends.
-pub fn left_behind(view: &View, members: &[Member], replicas: Option<u32>) -> Vec<Action> {
-    let Some(set) = &view.set else { return Vec::new() };
-    let kept = set.replicas.max(replicas.unwrap_or(0));
-    let gone = |member: &&Member| {
-        let ordinal = ordinal(view.app, member);
-        ordinal.is_some_and(|ordinal| ordinal >= kept && view.pods.iter().all(|pod| pod.ordinal != ordinal))
-    };
-    let instances = members.iter().filter(gone).filter_map(|member| member.instance_id.clone());
-    instances.map(|instance_id| Action::RemoveMember { instance_id }).collect()
-}
-
-/// The ordinal of the pod that the member is; None when it is none of ours.
-fn ordinal(app: &App, member: &Member) -> Option<u32> {
-    let text = member.instance_id.as_ref()?.strip_prefix(&app.name)?.strip_prefix('-')?;
-    let ordinal: u32 = text.parse().ok()?;
-    (ordinal.to_string() == text).then_some(ordinal)
+/// Whether a member has the name of a pod of ours.
+fn is_ours(app: &App, member: &Member) -> bool {
+    let ordinal = member.instance_id.as_ref().and_then(|name| name.strip_prefix(&app.name)?.strip_prefix('-'));
+    ordinal.is_some_and(|text| text.parse::<u32>().is_ok_and(|ordinal| ordinal.to_string() == text))
 }

@@ -19,7 +19,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::app::App;
-use crate::model::{Action, Event, Kafka, Reason, Snapshot, Verdict};
+use crate::model::{Action, Event, Kafka, Member, Reason, Snapshot, Verdict};
 use crate::pods::{self, PodFacts, REVISION_LABEL};
 
 /// What other parts of the plan say to this one.
@@ -77,6 +77,8 @@ struct View<'a> {
     input: Input<'a>,
     set: Option<Set>,
     pods: Vec<PodFacts>,
+    /// Of the consumer group, as far as known.
+    members: &'a [Member],
     held: Option<Held>,
     desired: u32,
     /// What was last said of the pods.
@@ -94,11 +96,6 @@ pub fn plan(app: &App, snapshot: &Snapshot, input: Input) -> Workers {
         None => draft.first_start(&view, &goal, &mut revision),
         Some(set) => draft.go_on(&view, set, &goal, &mut revision),
     }
-    if let Kafka::Seen(kafka) = &snapshot.kafka
-        && !matches!(view.held, Some(Held::Paused))
-    {
-        draft.actions.extend(group::left_behind(&view, &kafka.members, draft.replicas));
-    }
     draft.tell(&view, old.revision.as_ref(), &revision);
     Workers {
         verdict: verdict::workers(&view, &draft, &revision, &goal),
@@ -114,7 +111,7 @@ pub fn plan(app: &App, snapshot: &Snapshot, input: Input) -> Workers {
 }
 
 impl<'a> View<'a> {
-    fn of(app: &'a App, snapshot: &Snapshot, input: Input<'a>) -> Self {
+    fn of(app: &'a App, snapshot: &'a Snapshot, input: Input<'a>) -> Self {
         let set = snapshot.cluster.stateful_set.as_ref().map(Set::of);
         let held = if app.paused {
             Some(Held::Paused)
@@ -129,7 +126,15 @@ impl<'a> View<'a> {
         let desired = scale::desired(app.wanted(), input.cap, running, snapshot.status.operation.as_ref());
         let told = snapshot.status.conditions.iter().find(|condition| condition.type_ == "WorkersReady");
         let told = told.map(|condition| condition.message.clone());
-        Self { app, now: snapshot.now, input, set, pods: pods::of(&app.name, &snapshot.cluster), held, desired, told }
+        let members = match &snapshot.kafka {
+            Kafka::Seen(kafka) => &kafka.members[..],
+            Kafka::Unknown { .. } => &[],
+        };
+        Self { app, now: snapshot.now, input, set, pods: pods::of(&app.name, &snapshot.cluster), members, held, desired, told }
+    }
+
+    fn is_member(&self, pod: &str) -> bool {
+        self.members.iter().any(|member| member.instance_id.as_deref() == Some(pod))
     }
 
     fn pod(&self, name: &str) -> Option<&PodFacts> {
@@ -264,6 +269,7 @@ impl Draft {
             }
             scale::Step::Lower => self.replicas = Some(set.replicas - 1),
             scale::Step::Wait => {}
+            scale::Step::RemoveMember => self.actions.push(Action::RemoveMember { instance_id: operation.target.clone() }),
         }
     }
 

@@ -137,6 +137,14 @@ fn trouble<'a>(view: &'a View, template: &str) -> Option<(&'a str, Reason, &'a s
     Some((&pod.name, trouble.reason, &trouble.message))
 }
 
+/// A pod that nobody makes: quota, admission or a missing account are told to the StatefulSet and not to us.
+fn missing(view: &View) -> Option<String> {
+    let set = view.set.as_ref().filter(|set| set.observed)?;
+    let name =
+        (0..view.desired.min(set.replicas)).map(|ordinal| view.app.pod_name(ordinal)).find(|name| view.pod(name).is_none())?;
+    Some(format!("{name} is not made yet; `kubectl describe statefulset {}` says what is in the way", view.app.name))
+}
+
 /// Why pods without trouble aren't ready.
 fn unready(view: &View) -> (Reason, String) {
     let waits: Vec<_> = view.pods.iter().filter(|pod| pod.ordinal < view.desired && !pod.serves()).collect();
@@ -156,6 +164,6 @@ fn unready(view: &View) -> (Reason, String) {
     let worker = waits.iter().find_map(|pod| Some((&pod.name, pod.worker.as_ref()?.reason.as_deref()?)));
     match worker {
         Some((pod, word)) => (Reason::WorkerNotReady, format!("the worker of {pod} says {word}")),
-        None => (Reason::PodStarting, "the others are starting".into()),
+        None => (Reason::PodStarting, missing(view).unwrap_or_else(|| "the others are starting".into())),
     }
 }

@@ -13,6 +13,8 @@ use crate::pods::REVISION_LABEL;
 use crate::workers::{Input, Workers, plan};
 
 pub const CAP: u32 = 4;
+/// In seconds.
+const SESSION: i64 = 45;
 
 #[derive(Clone, Debug)]
 pub struct World {
@@ -24,6 +26,8 @@ pub struct World {
     pub set: Option<Set>,
     pub pods: BTreeMap<u32, SimPod>,
     pub members: BTreeSet<String>,
+    /// Members without a pod, and since when: the broker waits for them until their session ends.
+    silent: BTreeMap<String, i64>,
     /// Pods whose worker doesn't answer in the next round.
     pub unheard: BTreeSet<u32>,
     made: u32,
@@ -78,6 +82,7 @@ impl World {
             set: None,
             pods: BTreeMap::new(),
             members: BTreeSet::new(),
+            silent: BTreeMap::new(),
             unheard: BTreeSet::new(),
             made: 0,
             roll: 0,
@@ -123,6 +128,7 @@ impl World {
             },
             topologies: BTreeMap::new(),
             older_twin: None,
+            refusals: Vec::new(),
         }
     }
 
@@ -268,6 +274,18 @@ impl World {
         }
     }
 
+    fn end_sessions(&mut self) {
+        let has_pod = |name: &String| self.pods.keys().any(|ordinal| self.app.pod_name(*ordinal) == *name);
+        let without: BTreeSet<String> = self.members.iter().filter(|name| !has_pod(name)).cloned().collect();
+        self.silent.retain(|name, _| without.contains(name));
+        for name in without {
+            let since = *self.silent.entry(name.clone()).or_insert(self.now);
+            if self.now - since > SESSION {
+                self.members.remove(&name);
+            }
+        }
+    }
+
     /// Everybody does his work, for so many rounds.
     pub fn quiet(&mut self, rounds: usize) {
         for _ in 0..rounds {
@@ -276,6 +294,7 @@ impl World {
             for ordinal in 0..10 {
                 self.turn(ordinal);
             }
+            self.end_sessions();
             self.now += 20;
         }
     }

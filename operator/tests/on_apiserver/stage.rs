@@ -1,0 +1,116 @@
+//! What a test stands on: the API server with the chart installed, a namespace of its own, and the operator's account.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use faust_testbed::ApiServer;
+use faust_testbed::audit::Request;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+
+use crate::wait::until;
+
+/// Where the operator is at home, as the chart installs it.
+pub const HOME: &str = "faust-system";
+pub const ACCOUNT: &str = "system:serviceaccount:faust-system:faust-operator";
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/faust-operator");
+
+/// One test at a time has it: an operator looks after all FaustApps of the server.
+pub struct Stage {
+    pub server: &'static ApiServer,
+    /// Of the one who may do everything.
+    pub client: Client,
+    pub namespace: String,
+    /// Of the account that the chart gives the operator.
+    pub account: PathBuf,
+    begin: usize,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    pub async fn set() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = ApiServer::shared();
+        static ACCOUNT_FILE: OnceLock<PathBuf> = OnceLock::new();
+        let account = ACCOUNT_FILE.get_or_init(|| install(server)).clone();
+        let namespace = faust_testbed::unique("operator");
+        server.kubectl(["create", "namespace", &namespace]).unwrap();
+        server.kubectl(["delete", "lease", "faust-operator", "--namespace", HOME, "--ignore-not-found"]).unwrap();
+        let client = client(&server.kubeconfig()).await;
+        Self { begin: server.audit().unwrap().len(), server, client, namespace, account, _turn: turn }
+    }
+
+    pub async fn account_client(&self) -> Client {
+        client(&self.account).await
+    }
+
+    pub fn lease(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), HOME)
+    }
+
+    /// A merge patch of the lease's spec, by somebody who doesn't ask what it was.
+    pub async fn overwrite_lease(&self, spec: Value) {
+        let patch = Patch::Merge(json!({ "spec": spec }));
+        self.lease().patch("faust-operator", &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    /// How many requests the audit log has: where to look from later.
+    pub fn mark(&self) -> usize {
+        self.server.audit().unwrap().len()
+    }
+
+    /// What the operator asked for in the test's namespace since a mark.
+    pub fn requests(&self, mark: usize) -> Vec<Request> {
+        let requests = self.server.audit().unwrap().into_iter().skip(mark);
+        requests.filter(|request| request.user == ACCOUNT && request.namespace == self.namespace).collect()
+    }
+
+    /// The pods that it asked to delete, in that order, and the answers' codes.
+    pub fn deletions(&self) -> Vec<(String, u16)> {
+        let requests = self.requests(self.begin).into_iter();
+        let deletions = requests.filter(|request| request.verb == "delete" && request.resource == "pods");
+        deletions.map(|request| (request.name, request.code)).collect()
+    }
+
+    /// At the end of a test in which the operator did what it does: nothing was refused for want of a right.
+    pub async fn assert_rights_sufficed(&self) {
+        // An operator's look is logged after what it did before.
+        let looks = async || match self.requests(self.begin) {
+            requests if requests.is_empty() => Err("nothing of the operator's is logged".to_string()),
+            requests => Ok(requests),
+        };
+        let requests = until("the audit log has the operator's requests", looks).await;
+        let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
+        assert!(refused.is_empty(), "the chart's rights are too few: {refused:?}");
+    }
+}
+
+impl Drop for Stage {
+    /// The next test's operator has nothing to do with this one's applications.
+    fn drop(&mut self) {
+        let _ = self.server.kubectl(["delete", "faustapps", "--all", "--namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+fn install(server: &ApiServer) -> PathBuf {
+    let image = ["--set", "image.repository=localhost/faust/operator"];
+    let install = ["install", "faust-operator", CHART, "--namespace", HOME, "--create-namespace"];
+    server.helm(install.into_iter().chain(image)).unwrap();
+    server.kubectl(["wait", "--for=condition=Established", "crd/faustapps.faust.dev", "--timeout=60s"]).unwrap();
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "test/none",
+        "metadata": { "name": "standard", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
+    });
+    server.kubectl_with_input(["apply", "-f", "-"], &class.to_string()).unwrap();
+    server.kubeconfig_of(ACCOUNT).unwrap()
+}
+
+async fn client(kubeconfig: &std::path::Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
