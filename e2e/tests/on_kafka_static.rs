@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "how long a partition stands still is measured in real time")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use faust_e2e::page_views::{GROUP, VIEWS};
@@ -77,11 +78,8 @@ fn a_worker_that_comes_back_in_time_has_its_partitions_without_a_rebalance_on_ka
 
 #[test]
 fn a_worker_that_drains_gives_its_partitions_away_and_leaves_on_kafka() {
-    let stage = stage();
     let folder = tempfile::tempdir().unwrap();
-    let token = folder.path().join("token");
-    std::fs::write(&token, TOKEN).unwrap();
-    let stage = stage.flag("admin-token-file", token.to_str().unwrap()).flag("admin-port", "0").flag("admin-host", "127.0.0.1");
+    let stage = with_admin_server(stage(), folder.path());
     let flow = Views::of_pages(1_000).flow(&stage.kafka, VIEWS, 4_000);
     let (anna, bert) = (start(&stage, "anna"), start(&stage, "bert"));
     stage.until_shared(&[&anna, &bert]);
@@ -117,6 +115,34 @@ fn a_worker_that_drains_gives_its_partitions_away_and_leaves_on_kafka() {
     wait::until("bert has drained", || if bert.drain(TOKEN)? { Ok(()) } else { Err("draining".into()) });
     assert_eq!(instances(&stage), BTreeSet::new());
     assert_eq!(bert.stop(), 0);
+}
+
+/// Its place in the group would keep the partitions from all others for a session.
+#[test]
+fn a_worker_that_drains_before_it_has_joined_gives_up_the_place_of_its_predecessor_on_kafka() {
+    let folder = tempfile::tempdir().unwrap();
+    let stage = with_admin_server(stage(), folder.path());
+    let anna = start(&stage, "anna");
+    anna.until_ready();
+    assert_eq!(anna.stop(), 0);
+    assert_eq!(instances(&stage), BTreeSet::from(["anna".to_string()]));
+
+    let config = folder.path().join("app.yaml");
+    let declared =
+        format!("contract: {{version: 1}}\napp: {{id: {GROUP}}}\ntopics: [{{name: {VIEWS}, partitions: {}}}]\n", PARTITIONS + 1);
+    std::fs::write(&config, declared).unwrap();
+    let anna = stage.workers.start_with("anna", &[("instance-id", "anna"), ("config", config.to_str().unwrap())]);
+    anna.until_unready(&["has 12 partitions and the configuration declares it with 13"]);
+    wait::until("anna has drained", || if anna.drain(TOKEN)? { Ok(()) } else { Err("draining".into()) });
+    assert_eq!(instances(&stage), BTreeSet::new());
+    assert_eq!(anna.stop(), 0);
+}
+
+/// `folder` holds the token.
+fn with_admin_server(stage: PageViews, folder: &Path) -> PageViews {
+    let token = folder.join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    stage.flag("admin-token-file", token.to_str().unwrap()).flag("admin-port", "0").flag("admin-host", "127.0.0.1")
 }
 
 /// What it had runs under the same epochs and fetches, in the same generation.
