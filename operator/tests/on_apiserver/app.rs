@@ -87,9 +87,10 @@ impl<'a> App<'a> {
         until("the application is ready, every pod as asked for", async || {
             pods.play().await;
             let status = self.status().await;
-            let ready = status.conditions.iter().any(|condition| {
-                condition.type_ == "Ready" && condition.status == "True" && condition.reason == "AsWanted"
-            });
+            let ready = status
+                .conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True" && condition.reason == "AsWanted");
             let revision = status.revision.as_ref();
             let stable = revision.is_some_and(|revision| revision.stable.as_deref() == Some(&revision.target));
             let all = status.updated_replicas == REPLICAS as i32 && status.operation.is_none();

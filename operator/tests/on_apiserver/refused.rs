@@ -44,11 +44,12 @@ async fn what_is_somebody_elses_is_not_taken_over_on_apiserver() {
     let stage = Stage::set().await;
     let app = App::apply(&stage, |_| {}).await;
     let services = Api::<Service>::namespaced(stage.client.clone(), &stage.namespace);
-    let theirs = json!({ "metadata": { "name": app.name }, "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } } });
+    let theirs =
+        json!({ "metadata": { "name": app.name }, "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } } });
     let theirs = services.create(&PostParams::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
 
     let _operator = Operator::start(&stage, "faust-operator-0");
-    let message = app.until_condition("WorkersReady", "False", "NameTaken").await;
+    let message = app.until_condition("Ready", "False", "NameTaken").await;
     assert!(message.contains("Service") && message.contains(&app.name), "{message}");
     app.until_condition("Stalled", "True", "NameTaken").await;
     until_quiet(&app).await;
