@@ -64,8 +64,12 @@ impl<'a> App<'a> {
     }
 
     pub async fn annotate(&self, annotation: &str, value: &str) {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
-        self.api.patch(&self.name, &PatchParams::default(), &patch).await.unwrap();
+        self.patch(json!({ "metadata": { "annotations": { annotation: value } } })).await;
+    }
+
+    /// A merge patch.
+    pub async fn patch(&self, change: Value) {
+        self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
     pub async fn condition(&self, kind: &str) -> Option<Condition> {

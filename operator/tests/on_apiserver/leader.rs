@@ -26,7 +26,7 @@ async fn the_roll_of_a_leader_that_is_killed_is_finished_by_the_other_and_no_pod
     let stage = Stage::set().await;
     let mut leader = Operator::start(&stage, "faust-operator-a");
     leader.until_it_leads().await;
-    let other = Operator::start(&stage, "faust-operator-b");
+    let mut other = Operator::start(&stage, "faust-operator-b");
     let app = App::apply(&stage, |_| {}).await;
     let (pods, _workers) = app.pods().await;
     app.until_settled(&pods).await;
@@ -60,6 +60,9 @@ async fn the_roll_of_a_leader_that_is_killed_is_finished_by_the_other_and_no_pod
     })
     .await;
     stage.assert_rights_sufficed().await;
+    other.tell_to_stop();
+    assert!(other.until_ended().await.success());
+    assert_eq!(lease(&stage).await.holder_identity, None);
 }
 
 #[tokio::test]

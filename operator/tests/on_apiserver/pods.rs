@@ -31,6 +31,11 @@ impl Pods {
         }
     }
 
+    /// How many the StatefulSet asks for.
+    pub async fn wanted(&self) -> i32 {
+        self.sets.get(&self.name).await.unwrap().spec.unwrap().replicas.unwrap()
+    }
+
     /// Makes the pods that the StatefulSet asks for and that aren't there, ready at once.
     pub async fn play(&self) {
         let Some(set) = self.sets.get_opt(&self.name).await.unwrap() else { return };
