@@ -24,7 +24,7 @@ fn what_a_worker_is_refused_for_has_its_code_and_sentence_on_kafka() {
     refused(stage.workers.start_with("anna", &[("session-timeout", "100ms")]), 78, &["session-timeout", "100ms"]);
 
     // The broker's own limit is half an hour.
-    refused(stage.workers.start_with("anna", &[("session-timeout", "1h")]), 69, &["session"]);
+    refused(stage.workers.start_with("anna", &[("session-timeout", "1h"), ("rebalance-timeout", "1h")]), 69, &["session"]);
 
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -22,9 +22,9 @@ fn stage() -> PageViews {
         .flag("session-timeout", "20s")
 }
 
-/// With an address that stays the same, as a pod's: where it really listens is another port each time, and would be news to the others.
+/// At an address that stays the same, as a pod's does: that another port is listened on each time would be news to the group.
 fn start(stage: &PageViews, name: &str) -> Worker {
-    stage.workers.start_with(name, &[("instance-id", name), ("advertised-address", &format!("{name}.workers:6066"))])
+    stage.workers.start_with(name, &[("instance-id", name), ("advertised-address", &format!("{name}:6066"))])
 }
 
 #[test]

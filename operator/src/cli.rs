@@ -32,8 +32,8 @@ pub struct Run {
     /// Where /healthz and /metrics are served.
     #[arg(long, env = "HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
-    /// The namespace of the lease: the operator's own.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    /// The namespace of the lease: the operator's own. Two operators with different ones both act, on the same FaustApps.
+    #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
     /// The name of this operator in the lease and in events: its pod's.
     #[arg(long, env = "POD_NAME", default_value = "faust-operator")]

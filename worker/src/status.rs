@@ -134,6 +134,8 @@ pub(crate) struct Status {
     fatal: Mutex<Option<String>>,
     /// The group's coordinator can't be reached.
     away: Notice,
+    /// Why a member without tasks has none. That is nothing in its way: it is ready.
+    idle: Notice,
 }
 
 impl Status {
@@ -146,6 +148,7 @@ impl Status {
             reason: Mutex::new(Reason::Joining),
             fatal: Mutex::default(),
             away: Notice::default(),
+            idle: Notice::default(),
         }
     }
 
@@ -180,10 +183,26 @@ impl Status {
         self.away.say(&self.app, sentence);
     }
 
+    /// A member with nothing to do, and why.
+    pub fn idle(&self, sentence: String) {
+        self.idle.say(&self.app, sentence);
+    }
+
+    /// What [`idle`](Self::idle) said isn't so any more.
+    pub fn busy(&self) {
+        self.idle.clear();
+    }
+
+    /// Why there is nothing to do.
+    pub fn idle_because(&self) -> Option<String> {
+        self.idle.get()
+    }
+
     /// Says again, every 30 s, what is still waited for.
     pub fn remind(&self) {
         self.waiting.remind(&self.app);
         self.away.remind(&self.app);
+        self.idle.remind(&self.app);
         for task in self.tasks() {
             task.problem.remind(&format_args!("task {}", task.id));
         }
@@ -199,6 +218,7 @@ impl Status {
     pub fn go_on(&self) {
         self.waiting.clear();
         self.away.clear();
+        self.busy();
     }
 
     /// Whether every task that is this worker's runs, or what is in the way.
@@ -231,8 +251,14 @@ impl Status {
         wanted >= 0 && self.tasks_running() >= wanted
     }
 
-    /// Records between committed offset and end, over all inputs of this worker; none while one of them isn't known.
+    /// Records between committed offset and end, over all inputs of this worker; none while one of them isn't known, also because its
+    /// task has yet to be opened.
     pub fn lag(&self) -> Option<i64> {
+        let wanted = self.wanted.get();
+        let kept = self.present().filter(|task| task.stage() != Stage::Draining).count() as i64;
+        if wanted < 0 || kept < wanted {
+            return None;
+        }
         self.present().map(|task| task.inputs.iter().map(|input| input.lag()).sum::<Option<i64>>()).sum()
     }
 
@@ -315,6 +341,10 @@ impl TaskMeter {
 
     /// A new stage; whatever was in the way is over.
     pub fn enter(&self, stage: Stage) {
+        if stage == Stage::Opening {
+            // What an earlier epoch knew is old: another worker may have had the task since.
+            self.inputs.iter().for_each(|input| input.forget());
+        }
         *self.stage.lock().unwrap() = stage;
         self.problem.clear();
         self.pause.clear();
@@ -383,7 +413,7 @@ pub(crate) struct InputMeter {
     pub records: Counter,
     /// The committed offset: of the next record to read.
     pub committed: Gauge,
-    /// The log's end when it was last asked.
+    /// The log's end when it was last asked, or behind the last record that was read: whichever was later.
     pub end: Gauge,
     /// Times that a fetch was begun.
     pub fetches: Counter,
@@ -409,6 +439,20 @@ impl InputMeter {
 
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.drops[reason as usize].get()
+    }
+
+    /// A record was read, so the log goes further than it. Without this a lag would be 0 whenever a commit is newer than the last
+    /// question for the end, which is most of the time while few records flow.
+    pub fn saw(&self, offset: i64) {
+        if (0..=offset).contains(&self.end.get()) {
+            self.end.set(offset + 1);
+        }
+    }
+
+    /// The offsets aren't known.
+    fn forget(&self) {
+        self.committed.set(-1);
+        self.end.set(-1);
     }
 
     /// Records between the committed offset and the log's end; none while one of them isn't known.
@@ -486,5 +530,54 @@ mod tests {
         assert_eq!(status.running(), away("connection refused"), "counted from the first sentence");
         status.go_on();
         assert_eq!(status.running(), Ok(()));
+    }
+
+    #[test]
+    fn the_lag_is_at_least_what_was_read_since_the_commit() {
+        let input = InputMeter::new(TopicPartition::new("views", 0), "count");
+        input.saw(7);
+        assert_eq!(input.lag(), None, "the end was never told");
+        input.end.set(10);
+        input.committed.set(30);
+        input.saw(41);
+        assert_eq!(input.lag(), Some(12), "the question for the end is older than the commit");
+        input.end.set(100);
+        input.saw(42);
+        assert_eq!(input.lag(), Some(70));
+    }
+
+    #[test]
+    fn a_member_without_tasks_is_ready_whatever_the_reason_is_and_says_it() {
+        let status = Status::new("shop");
+        status.wanted.set(0);
+        status.idle("others run another version".into());
+        assert_eq!((status.running(), status.caught_up(), status.lag()), (Ok(()), true, Some(0)));
+        assert_eq!(status.idle_because().as_deref(), Some("others run another version"));
+        status.go_on();
+        assert_eq!(status.idle_because(), None);
+    }
+
+    #[test]
+    fn a_lag_is_known_when_every_task_of_the_assignment_has_asked_for_its_offsets() {
+        let status = Status::new("shop");
+        let id = TaskId { group: 0, partition: 0 };
+        let input = Arc::new(InputMeter::new(TopicPartition::new("orders", 0), "count"));
+        status.wanted.set(1);
+        assert_eq!(status.lag(), None, "the task isn't even there");
+        let task = status.task(id, || TaskMeter::new(id, 0, vec![input.clone()], vec![]));
+        let known = |committed, end| {
+            input.committed.set(committed);
+            input.end.set(end);
+        };
+        task.enter(Stage::Opening);
+        known(3, 10);
+        assert_eq!(status.lag(), Some(7));
+        task.enter(Stage::Absent);
+        assert_eq!(status.lag(), None);
+        task.enter(Stage::Opening);
+        assert_eq!(status.lag(), None, "what it knew is of an earlier epoch");
+        status.wanted.set(2);
+        known(3, 10);
+        assert_eq!(status.lag(), None, "of the other task nothing is known");
     }
 }

@@ -1,10 +1,11 @@
-//! The operator: installed with Helm from the chart, killed, and what it asked the API server for.
+//! The operator: installed with Helm from the chart, killed, and what it asked the API server for, where the audit log is at hand.
 
 use faust_testbed::Cluster;
 use faust_testbed::audit::Request;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::rights;
+use super::stage::say;
 use crate::wait;
 
 pub const NAMESPACE: &str = "faust-system";
@@ -16,8 +17,12 @@ pub struct Operator<'a> {
     cluster: &'a Cluster,
 }
 
+/// A place in the audit log, to look from later.
+#[derive(Clone, Copy)]
+pub struct Mark(usize);
+
 impl<'a> Operator<'a> {
-    /// Installs it, as new if it was there; waits until its pod is ready.
+    /// Installs it, as new if it was there; waits until its pod is ready and it can own what it makes.
     #[track_caller]
     pub fn install(cluster: &'a Cluster) -> Self {
         let operator = Self { cluster };
@@ -26,6 +31,7 @@ impl<'a> Operator<'a> {
         let arguments = ["--namespace", NAMESPACE, "delete", "lease", NAME, "--ignore-not-found"];
         cluster.kubectl(arguments).unwrap_or_else(|error| panic!("{error}"));
         operator.install_again();
+        operator.until_owners_are_known();
         operator
     }
 
@@ -37,6 +43,23 @@ impl<'a> Operator<'a> {
         let arguments = ["install", NAME, CHART, "--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "90s"];
         let arguments = arguments.into_iter().chain(["--set", &repository, "--set", &tag]);
         self.cluster.helm(arguments).unwrap_or_else(|error| panic!("helm install: {error}"));
+    }
+
+    /// An API server that checks who may own (OwnerReferencesPermissionEnforcement) hears of a new definition's kind within 10 seconds,
+    /// and refuses until then. The operator tries again; here that would look like a right that it hasn't got.
+    #[track_caller]
+    fn until_owners_are_known(&self) {
+        let owned = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "owned", "ownerReferences": [{
+                "apiVersion": "faust.dev/v1alpha1", "kind": "FaustApp", "name": "owner", "uid": "0", "blockOwnerDeletion": true,
+            }] },
+        });
+        let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+        let arguments = ["--namespace", NAMESPACE, "--as", &account, "create", "--dry-run=server", "--filename", "-"];
+        wait::until("the operator may own what it makes", || {
+            self.cluster.kubectl_with_input(arguments, &owned.to_string()).map_err(|error| error.to_string())
+        });
     }
 
     /// Nothing if it isn't installed.
@@ -96,22 +119,36 @@ impl<'a> Operator<'a> {
         let _ = signal("SIGKILL");
     }
 
-    /// How many requests the audit log has: where to look from later.
+    /// How far the audit log is. None, and a sentence, where there is none: what is looked up since a mark is left out then.
     #[track_caller]
-    pub fn mark(&self) -> usize {
-        self.audit().len()
+    pub fn mark(&self) -> Option<Mark> {
+        let requests = self.audit();
+        if requests.is_none() {
+            say("left out, for there is no audit log (FAUST_E2E_AUDIT_LOG): what the operator asks the API server for");
+        }
+        requests.map(|requests| Mark(requests.len()))
     }
 
     /// What it asked for since a mark, its lease aside.
     #[track_caller]
-    pub fn requests(&self, mark: usize) -> Vec<Request> {
+    pub fn requests(&self, Mark(mark): Mark) -> Vec<Request> {
         let user = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-        self.audit().into_iter().skip(mark).filter(|request| request.user == user && request.resource != "leases").collect()
+        let requests = self.audit().into_iter().flatten().skip(mark);
+        requests.filter(|request| request.user == user && request.resource != "leases").collect()
+    }
+
+    /// Waits until it has deleted at least so many pods since a mark: all that it deleted, in that order.
+    #[track_caller]
+    pub fn until_deleted(&self, mark: Mark, count: usize) -> Vec<String> {
+        wait::until(format_args!("{count} deletions of pods are in the audit log"), || {
+            let deleted = self.deleted_pods(mark);
+            if deleted.len() >= count { Ok(deleted) } else { Err(format!("{deleted:?}")) }
+        })
     }
 
     /// The pods that it deleted since a mark, in that order.
     #[track_caller]
-    pub fn deleted_pods(&self, mark: usize) -> Vec<String> {
+    pub fn deleted_pods(&self, mark: Mark) -> Vec<String> {
         let requests = self.requests(mark).into_iter();
         let deleted = requests.filter(|request| request.verb == "delete" && request.resource == "pods" && request.code < 300);
         deleted.map(|request| request.name).collect()
@@ -120,7 +157,7 @@ impl<'a> Operator<'a> {
     /// Since a mark, in which everything that it does has happened: nothing was refused for want of a right, and every right that the
     /// chart gives was used – who takes one away breaks what was seen to work.
     #[track_caller]
-    pub fn assert_uses_its_rights(&self, mark: usize) {
+    pub fn assert_uses_its_rights(&self, mark: Mark) {
         let requests = self.requests(mark);
         let refused: Vec<_> = requests.iter().filter(|request| request.code == 403).collect();
         assert!(refused.is_empty(), "the chart's rights are too few: {refused:?}");
@@ -131,7 +168,7 @@ impl<'a> Operator<'a> {
     }
 
     #[track_caller]
-    fn audit(&self) -> Vec<Request> {
+    fn audit(&self) -> Option<Vec<Request>> {
         self.cluster.audit().unwrap_or_else(|error| panic!("the audit log: {error}"))
     }
 

@@ -89,8 +89,21 @@ impl Stage {
 
     /// For who reads along: also when the test passes, which swallows what is only printed.
     pub fn say(&self, what: impl Display) {
-        let _ = writeln!(std::io::stderr(), "    {what}");
+        say(what);
     }
+
+    /// Whether this is the cluster of `make cluster`; else says what is left out.
+    pub fn has_testbed_for(&self, what: impl Display) -> bool {
+        let has = self.cluster.is_testbed();
+        if !has {
+            self.say(format_args!("left out, for this is not the cluster of `make cluster`: {what}"));
+        }
+        has
+    }
+}
+
+pub(super) fn say(what: impl Display) {
+    let _ = writeln!(std::io::stderr(), "    {what}");
 }
 
 impl Drop for Stage {

@@ -147,6 +147,8 @@ impl ApiServer {
         command.args(["--authorization-mode", "RBAC", "--token-auth-file", &at("tokens.csv")]);
         // It would refuse every pod: nobody makes the namespaces' default service accounts.
         command.args(["--disable-admission-plugins", "ServiceAccount"]);
+        // As some clusters do: whoever makes an owner wait for its dependents needs a right for it.
+        command.args(["--enable-admission-plugins", "OwnerReferencesPermissionEnforcement"]);
         command.args(["--audit-policy-file", &at("audit-policy.yaml"), "--audit-log-path", &at("audit.log")]);
         self.spawn(command, "apiserver.log")?;
         self.await_ready()

@@ -23,6 +23,7 @@ pub struct Cluster {
     kafka_in_pods: String,
     images: String,
     audit_log: Option<PathBuf>,
+    is_testbed: bool,
 }
 
 impl Cluster {
@@ -41,7 +42,14 @@ impl Cluster {
             kafka_in_pods: need("FAUST_E2E_KAFKA_IN_PODS")?,
             images: need(IMAGES)?,
             audit_log: value("FAUST_E2E_AUDIT_LOG").map(PathBuf::from),
+            is_testbed: !given,
         })
+    }
+
+    /// Whether it is the one of `make cluster`: containers can be signalled from its node, creating topics in its Kafka restricted, and
+    /// its volumes, listeners and users are as the testbed made them. On another cluster a test leaves out what needs that, and says so.
+    pub fn is_testbed(&self) -> bool {
+        self.is_testbed
     }
 
     /// A kubeconfig file of a user who may do everything.
@@ -69,10 +77,10 @@ impl Cluster {
         format!("{}/page-views:next", self.images)
     }
 
-    /// Every request that was answered so far, in the order of the audit log. One is in there a moment after its answer.
-    pub fn audit(&self) -> io::Result<Vec<Request>> {
-        let none = || io::Error::other("this cluster's audit log is not at hand: FAUST_E2E_AUDIT_LOG is not set");
-        audit::requests(self.audit_log.as_ref().ok_or_else(none)?)
+    /// Every request that was answered so far, in the order of the audit log. One is in there a moment after its answer. None if the log
+    /// is not at hand.
+    pub fn audit(&self) -> io::Result<Option<Vec<Request>>> {
+        self.audit_log.as_deref().map(audit::requests).transpose()
     }
 
     /// Runs kubectl to its end. An exit code other than 0 is an error with what it printed.
@@ -91,8 +99,9 @@ impl Cluster {
     }
 
     /// Sends a signal to a container's first process, from the node: nobody in Kubernetes is asked or told. `id` is what the pod's
-    /// status has as `containerID`.
+    /// status has as `containerID`. On the testbed only.
     pub fn signal_container(&self, id: &str, signal: &str) -> io::Result<()> {
+        self.need_testbed("signalling a container from its node")?;
         let id = id.strip_prefix("containerd://").unwrap_or(id);
         script(&["exec", "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", signal, id])
     }
@@ -103,11 +112,17 @@ impl Cluster {
     }
 
     /// From now on only these addresses may create topics, until the value is dropped; everything else stays open to all. It
-    /// concerns everybody on this Kafka: a test that does it runs alone.
+    /// concerns everybody on this Kafka: a test that does it runs alone. On the testbed only.
     pub fn restrict_create(&self, addresses: &[&str]) -> io::Result<Restricted> {
+        self.need_testbed("restricting who creates topics")?;
         let restricted = Restricted(());
         script(&[&["restrict-create"], addresses].concat())?;
         Ok(restricted)
+    }
+
+    fn need_testbed(&self, what: &str) -> io::Result<()> {
+        let refused = || io::Error::other(format!("{what} needs the cluster of `make cluster`, and {IMAGES} names another"));
+        if self.is_testbed { Ok(()) } else { Err(refused()) }
     }
 }
 

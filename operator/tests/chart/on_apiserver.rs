@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use faust_testbed::ApiServer;
+use serde_json::json;
 use serde_yaml::Value;
 
 use crate::helm::{CRDS, OPERATOR, charts, helm, text};
@@ -30,6 +32,7 @@ fn a_release_is_installed_upgraded_with_its_definition_and_removed_without_it() 
     kubectl("wait --for=condition=Established crd/faustapps.faust.dev --timeout=60s");
     server.kubectl_with_input(["apply", "-f", "-"], include_str!("../../../examples/page_views/faustapp.yaml")).unwrap();
     the_operator_may_do_what_it_does_and_no_more(&server);
+    to_own_takes_the_rule_for_it(&server);
 
     let second = helm(&charts(), Some(&server.kubeconfig()), &[&["install", "second", OPERATOR], &VALUES[..]].concat());
     assert!(!second.status.success(), "one installation serves a cluster");
@@ -69,6 +72,51 @@ fn the_operator_may_do_what_it_does_and_no_more(server: &ApiServer) {
         ("update leases.coordination.k8s.io/another", false, false),
     ] {
         assert_eq!((may(question, "default"), may(question, NAMESPACE)), (elsewhere, at_home), "{question}, elsewhere and at home");
+    }
+}
+
+/// Where the API server checks who makes an owner wait for what it owns.
+fn to_own_takes_the_rule_for_it(server: &ApiServer) {
+    let json = |arguments: &str| -> serde_json::Value {
+        serde_json::from_slice(&server.kubectl(arguments.split(' ')).unwrap().stdout).unwrap()
+    };
+    let mut role = json("get clusterrole faust-operator -o json");
+    role["metadata"] = json!({ "name": "without-finalizers" });
+    let rules = role["rules"].as_array_mut().unwrap();
+    let before = rules.len();
+    rules.retain(|rule| rule["resources"] != json!(["faustapps/finalizers"]));
+    assert_eq!(rules.len(), before - 1);
+    server.kubectl_with_input(["create", "-f", "-"], &role.to_string()).unwrap();
+    let bind = "create clusterrolebinding without-finalizers --clusterrole=without-finalizers --user=somebody";
+    server.kubectl(bind.split(' ')).unwrap();
+
+    let app = json("get faustapp page-views -o json");
+    let owned = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": "owned", "ownerReferences": [{
+            "apiVersion": app["apiVersion"], "kind": app["kind"], "name": "page-views", "uid": app["metadata"]["uid"],
+            "controller": true, "blockOwnerDeletion": true,
+        }] },
+    });
+    let create_as = |user: &str| {
+        let arguments = ["--as", user, "create", "--validate=false", "--dry-run=server", "-f", "-"];
+        server.kubectl_with_input(arguments, &owned.to_string()).map_err(|error| error.to_string())
+    };
+    // The server hears of new kinds and of new rules a little later.
+    let account = format!("system:serviceaccount:{NAMESPACE}:faust-operator");
+    until("the operator may own", || create_as(&account).map(drop));
+    until("who lacks the rule is refused for it", || match create_as("somebody") {
+        Err(refused) if refused.contains("refers to a resource you can't set finalizers on") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "waits for another process")]
+fn until(what: &str, look: impl Fn() -> Result<(), String>) {
+    let start = Instant::now();
+    while let Err(seen) = look() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}: not within a minute; seen last: {seen}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 

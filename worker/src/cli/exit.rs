@@ -80,14 +80,28 @@ impl Refusal {
         #[derive(Serialize)]
         struct Line<'a> {
             reason: ExitReason,
-            message: String,
+            message: &'a str,
             field: Option<&'a str>,
         }
         // Kubernetes cuts at 4096 bytes, and half a JSON is none.
-        let message = self.sentence.chars().take(900).collect();
-        let line = Line { reason: self.reason, message, field: self.field.as_deref() };
+        let field = self.field.as_deref().map(|field| fitting(field, 500));
+        let line = Line { reason: self.reason, message: fitting(&self.sentence, 3_000), field };
         serde_json::to_string(&line).expect("strings are JSON") + "\n"
     }
+}
+
+/// As much of a text as takes at most so many bytes in JSON, where a quote takes two and a control character six.
+fn fitting(text: &str, bytes: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        taken += match c {
+            '"' | '\\' => 2,
+            c if c.is_control() => 6,
+            c => c.len_utf8(),
+        };
+        taken > bytes
+    });
+    &text[..end.map_or(text.len(), |(at, _)| at)]
 }
 
 impl fmt::Display for Refusal {

@@ -94,9 +94,11 @@ fn a_long_sentence_still_fits_into_a_termination_message() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("termination-log");
     std::fs::write(&path, "").unwrap();
-    Refusal::new(ExitReason::AgentFailed, "ä🦀".repeat(10_000)).write_termination_message(&path).unwrap();
-    let written = std::fs::read_to_string(&path).unwrap();
-    assert!(written.len() <= 4_096 && serde_json::from_str::<serde_json::Value>(&written).is_ok());
+    for text in ["ä🦀", "\"\u{1}", "x"].map(|text| text.repeat(10_000)) {
+        Refusal::new(ExitReason::AgentFailed, text.as_str()).about(text.as_str()).write_termination_message(&path).unwrap();
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.len() <= 4_096 && serde_json::from_str::<serde_json::Value>(&written).is_ok());
+    }
 }
 
 #[tokio::test]

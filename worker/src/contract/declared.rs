@@ -33,6 +33,11 @@ impl Declared {
         Ok(())
     }
 
+    /// How many partitions a topic is to have, if the configuration says so.
+    pub fn partitions(&self, topic: &str) -> Option<u64> {
+        self.topics.iter().find(|declared| declared.name == topic)?.partitions
+    }
+
     fn check_topic(&self, DeclaredTopic { name, partitions }: &DeclaredTopic, program: &Description) -> Result<(), Refusal> {
         let Some(topic) = program.topics.iter().find(|topic| topic.name == *name) else {
             let known = program.topics.iter().map(|topic| topic.name.as_str());
@@ -59,7 +64,7 @@ impl Declared {
             Partitions::Count(n) => Some(u64::from(n)),
             _ => None,
         });
-        in_program.or_else(|| self.topics.iter().find(|own| own.name == topic)?.partitions)
+        in_program.or_else(|| self.partitions(topic))
     }
 }
 

@@ -98,7 +98,7 @@ impl ConfigFile {
             let mut properties = section.section("properties")?;
             for (key, value) in properties.texts()? {
                 let place = properties.place(&key);
-                self.settings.property(key, value, place);
+                self.settings.property(key, value, place)?;
             }
         }
         if name == "processing"

@@ -12,6 +12,9 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use declared::Declared;
+#[cfg(test)]
+pub(crate) use declared::DeclaredTopic;
 pub(crate) use description::Description;
 #[cfg(feature = "kafka")]
 pub(crate) use labels::zone;

@@ -111,7 +111,7 @@ impl<'a> Section<'a> {
 
     /// A text, also one that YAML takes for a number or a truth value.
     pub fn text(&mut self, key: &str) -> Result<Option<String>, Refusal> {
-        let value = self.rest.remove(key);
+        let value = self.value(key);
         value.map(|value| scalar(&value).ok_or_else(|| self.not_understood(key, "one value"))).transpose()
     }
 
@@ -120,20 +120,28 @@ impl<'a> Section<'a> {
     }
 
     pub fn number(&mut self, key: &str) -> Result<Option<u64>, Refusal> {
-        let value = self.rest.remove(key);
+        let value = self.value(key);
         value.map(|value| value.as_u64().ok_or_else(|| self.not_understood(key, "a whole number"))).transpose()
     }
 
-    /// All that is left, as texts.
+    /// One that is null counts as missing.
+    fn value(&mut self, key: &str) -> Option<Value> {
+        self.rest.remove(key).filter(|value| !value.is_null())
+    }
+
+    /// All that is left, as texts; a key that isn't a text is refused, and so is one without a value.
     pub fn texts(&mut self) -> Result<Vec<(String, String)>, Refusal> {
-        let keys: Vec<String> = self.rest.keys().filter_map(scalar).collect();
-        let mut texts = Vec::new();
-        for key in keys {
-            if let Some(text) = self.text(&key)? {
-                texts.push((key, text));
+        let rest = std::mem::take(&mut self.rest);
+        let text = |(key, value): (Value, Value)| match key {
+            Value::String(key) => {
+                scalar(&value).map(|text| (key.clone(), text)).ok_or_else(|| self.not_understood(&key, "one value"))
             }
-        }
-        Ok(texts)
+            other => {
+                let key = scalar(&other).unwrap_or_else(|| "?".into());
+                Err(self.refuse(&key, "has a key that is no text; write a name, in quotes if it looks like something else"))
+            }
+        };
+        rest.into_iter().map(text).collect()
     }
 
     /// The dotted paths of what nobody took.

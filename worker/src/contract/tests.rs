@@ -76,6 +76,15 @@ tables: [{name: page_counts, window: {size: 1h}}]
 }
 
 #[test]
+fn a_key_of_the_operators_without_a_value_counts_as_missing() {
+    let rest = "topicManagement:\nprocessing: {commitInterval: null, guarantee: ~}\nstandbyReplicas: ~\n\
+                topics: [{name: page_views, partitions: }]\n";
+    let file = parse(&format!("{HEAD}{rest}")).unwrap();
+    assert_eq!(file.declared.topics[0].partitions, None);
+    assert!(parse("contract: {version: }\napp: {id: page-views}\n").unwrap_err().sentence.contains("is missing"));
+}
+
+#[test]
 fn what_a_worker_cannot_do_is_refused_with_the_place_and_what_to_do() {
     let refusal = parse("contract: {version: 2}\napp: {id: page-views}\n").unwrap_err();
     assert_eq!((refusal.reason, refusal.field.as_deref()), (ExitReason::SettingRefused, Some("contract.version")));
@@ -108,7 +117,15 @@ fn what_the_user_wrote_is_strict() {
         twice.starts_with("setting `topic-management` is given twice, by `topicManagement` in app.yaml, line 3 and by"),
         "{twice}"
     );
+    let twice = refused("kafka: {properties: {linger.ms: 5}}\nsettings: {kafka: linger.ms=6}\n").sentence;
+    assert!(
+        twice.starts_with("the client's property `linger.ms` is given twice, by `kafka.properties.linger.ms` in app.yaml and by"),
+        "{twice}"
+    );
     let sentence = |rest: &str| refused(rest).sentence;
+    assert!(sentence("settings: {1: x}\n").contains("has a key that is no text"));
+    assert!(sentence("settings: {[web-port]: 1}\n").contains("has a key that is no text"));
+    assert!(sentence("settings: {web-port: }\n").ends_with("is not understood; expected one value"));
     assert!(sentence("settings: [1]\n").ends_with("is not understood; expected keys with values"));
     assert!(sentence("settings: {web-port: {a: 1}}\n").ends_with("is not understood; expected one value"));
     assert!(sentence("topics: [{name: x, partitions: many}]\n").ends_with("is not understood; expected a whole number"));

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::app::{AppNode, Running};
 use crate::cli::{ExitReason, Refusal};
-use crate::contract::{Configured, Description};
+use crate::contract::{Configured, Declared, Description};
 use crate::error::TopologyError;
 use crate::group::Membership;
 use crate::log::{Log, LogError};
@@ -117,7 +117,7 @@ pub(crate) async fn start_on(rt: Rt, app: &'static AppNode, configured: Configur
     let (stop, stops) = mpsc::unbounded_channel();
     let status = Arc::new(Status::new(app.id));
     let facts = Arc::new(Facts { instance: settings.instance_id.clone(), ignored, topology: description });
-    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), status, facts };
+    let worker = Starting { rt, app, settings: Arc::new(settings), topology: Arc::new(topology), declared, status, facts };
     rt.start("faust-control", move || {
         Box::pin(async move {
             let result = worker.run(begun, stops).await;
@@ -156,13 +156,14 @@ struct Starting {
     app: &'static AppNode,
     settings: Arc<Resolved>,
     topology: Arc<Topology>,
+    declared: Declared,
     status: Arc<Status>,
     facts: Arc<Facts>,
 }
 
 impl Starting {
     async fn run(self, begun: oneshot::Sender<Begun>, mut stops: mpsc::UnboundedReceiver<()>) -> Result<(), Refusal> {
-        let Self { rt, app, settings, topology, status, facts } = self;
+        let Self { rt, app, settings, topology, declared, status, facts } = self;
         if !facts.ignored.is_empty() {
             tracing::warn!("{}: not known to this version and left out: {}", app.id, facts.ignored.join(", "));
         }
@@ -192,12 +193,17 @@ impl Starting {
                 biased;
                 Some(()) = stops.recv() => return Ok(()),
                 () = running.drain.begun() => {
-                    // It has never joined, so there is nothing to give away.
+                    // It has never joined, but a process before it may have: its place would keep its partitions from others.
+                    tokio::select! {
+                        biased;
+                        Some(()) = stops.recv() => return Ok(()),
+                        given_up = transport::give_up_place(&settings, app.id, &status) => given_up?,
+                    }
                     running.drain.done();
                     stops.recv().await;
                     return Ok(());
                 }
-                groups = topics::prepare(&*log, &topology, settings.topic_management, &status) => groups?,
+                groups = topics::prepare(&*log, &topology, &declared, settings.topic_management, &status) => groups?,
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);

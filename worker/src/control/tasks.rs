@@ -9,7 +9,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::{ExitReason, Refusal};
 use crate::group::{GroupEvent, Membership};
-use crate::readiness::Reason;
 use crate::task::shard::{Message, Shared, Stop};
 use crate::topology::TaskId;
 
@@ -69,6 +68,7 @@ impl Tasks {
                 // At once for all shards, also for one that a handler keeps from hearing it.
                 self.shared.tenure.fetch_add(1, Ordering::SeqCst);
                 self.wanted.clear();
+                status.busy();
                 status.wanted.set(-1);
                 self.owes_release = false;
                 // One that is draining still has work of the lost membership.
@@ -79,7 +79,7 @@ impl Tasks {
                     self.give_up(id, Stop::Drop);
                 }
             }
-            GroupEvent::Waiting { reason } => status.wait_for(Reason::Joining, reason),
+            GroupEvent::Idle { reason } => status.idle(reason),
             GroupEvent::Away { reason } => status.away(reason),
             GroupEvent::Failed { reason } => return Err(Refusal::new(ExitReason::KafkaRefuses, reason)),
             GroupEvent::Left => self.leave(),

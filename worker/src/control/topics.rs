@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::cli::Refusal;
+use crate::contract::Declared;
 use crate::log::{Log, LogError, NewTopic, TopicFacts};
 use crate::readiness::{Reason, Unready};
 use crate::settings::TopicManagement;
@@ -18,11 +19,12 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn prepare(
     log: &dyn Log,
     topology: &Topology,
+    configured: &Declared,
     management: TopicManagement,
     status: &Status,
 ) -> Result<Groups, Refusal> {
     loop {
-        match look(log, topology, management).await {
+        match look(log, topology, configured, management).await {
             Ok(groups) => {
                 status.go_on();
                 return Ok(groups);
@@ -55,9 +57,9 @@ impl From<String> for Problem {
     }
 }
 
-async fn look(log: &dyn Log, topology: &Topology, management: TopicManagement) -> Result<Groups, Problem> {
+async fn look(log: &dyn Log, topology: &Topology, configured: &Declared, management: TopicManagement) -> Result<Groups, Problem> {
     let used = || topology.groups.iter().flat_map(|group| &group.topics).chain(&topology.sinks);
-    create_declared_in_memory(log, used()).await?;
+    create_declared_in_memory(log, used(), configured).await?;
     let names: Vec<String> = used().map(|topic| topic.name.to_string()).collect();
     let facts = log.topics(&names).await?;
     let missing: Vec<String> = names.iter().filter(|name| !facts.contains_key(*name)).map(|name| format!("`{name}`")).collect();
@@ -75,6 +77,16 @@ async fn look(log: &dyn Log, topology: &Topology, management: TopicManagement) -
             .into());
         }
     }
+    for topic in used() {
+        let (found, wanted) = (counts[topic.name], configured.partitions(topic.name));
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != u64::from(found)) {
+            return Err(format!(
+                "topic `{}` has {found} partitions and the configuration declares it with {wanted}; change the topic or its declaration",
+                topic.name
+            )
+            .into());
+        }
+    }
     let groups = topology.groups.iter().map(|group| group.partitioned(&counts)).collect::<Result<Groups, String>>()?;
     changelogs(log, topology, &groups, management).await?;
     for topic in used() {
@@ -87,11 +99,16 @@ async fn look(log: &dyn Log, topology: &Topology, management: TopicManagement) -
 async fn create_declared_in_memory<'a>(
     log: &dyn Log,
     topics: impl Iterator<Item = &'a &'static crate::topic::TopicNode>,
+    configured: &Declared,
 ) -> Result<(), LogError> {
     if !log.makes_topics() {
         return Ok(());
     }
-    let declared = topics.map(|topic| (topic.name, topic.declared_partitions.load(Ordering::Relaxed)));
+    let partitions = |topic: &crate::topic::TopicNode| match topic.declared_partitions.load(Ordering::Relaxed) {
+        0 => configured.partitions(topic.name).and_then(|n| n.try_into().ok()).unwrap_or(0),
+        declared => declared,
+    };
+    let declared = topics.map(|topic| (topic.name, partitions(topic)));
     let new: Vec<NewTopic> = declared
         .filter(|(_, partitions)| *partitions > 0)
         .map(|(name, partitions)| NewTopic { name: name.to_string(), partitions, config: Vec::new() })
@@ -141,4 +158,37 @@ async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups, managem
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::DeclaredTopic;
+    use crate::log::MemoryLog;
+    use crate::{App, Topic};
+
+    #[tokio::test]
+    async fn a_source_with_another_number_of_partitions_than_is_configured_is_waited_for() {
+        let app = App::new("counted");
+        let orders: Topic<String, u64> = app.topic("orders");
+        app.agent("count", orders, async |mut orders| {
+            while orders.next().await.is_some() {}
+            Ok(())
+        });
+        let topology = app.node().topology().unwrap();
+        let log = MemoryLog::new(8);
+        log.create(&[NewTopic { name: "orders".into(), partitions: 6, config: vec![] }]).await.unwrap();
+        let found = async |partitions| {
+            let topics = vec![DeclaredTopic { name: "orders".into(), partitions }];
+            look(&*log, &topology, &Declared { topics, tables: vec![] }, TopicManagement::Operator).await
+        };
+        for partitions in [None, Some(6)] {
+            assert!(found(partitions).await.is_ok_and(|groups| groups[0].partitions == 6));
+        }
+        let Err(Problem::Waiting(unready)) = found(Some(12)).await else { panic!("it goes on") };
+        assert_eq!(
+            unready.sentence,
+            "topic `orders` has 6 partitions and the configuration declares it with 12; change the topic or its declaration"
+        );
+    }
 }

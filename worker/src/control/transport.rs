@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
+#[cfg(feature = "kafka")]
+use crate::cli::ExitReason;
 use crate::cli::Refusal;
 #[cfg(feature = "kafka")]
 use crate::contract;
@@ -14,12 +16,19 @@ use crate::group::{Membership, SingleGroup};
 #[cfg(feature = "kafka")]
 use crate::log::LogError;
 use crate::log::{Log, MemoryLog};
+#[cfg(feature = "kafka")]
+use crate::readiness::Reason;
 use crate::rt::Rt;
 use crate::settings::{Broker, Resolved};
+use crate::status::Status;
 use crate::topology::Groups;
 
 /// How long a leaving member waits for the coordinator.
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
+
+/// Between two tries to give up a place in the group.
+#[cfg(feature = "kafka")]
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Partitions that a topic in memory gets where none are declared.
 const MEMORY_PARTITIONS: u32 = 8;
@@ -105,10 +114,9 @@ pub(super) async fn membership(
         }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
             let group = GroupSettings {
                 group_id: app.to_string(),
-                client: faust_wire::Client::new(config),
+                client: client(brokers, app)?,
                 groups,
                 session_timeout: settings.session_timeout,
                 rebalance_timeout: settings.rebalance_timeout,
@@ -122,6 +130,31 @@ pub(super) async fn membership(
         #[cfg(not(feature = "kafka"))]
         Broker::Kafka(_) => unreachable!("settings refuse a broker whose client isn't compiled in"),
     }
+}
+
+/// Gives up the place that an earlier process with this instance id may have in the group. Asks until Kafka has answered.
+pub(super) async fn give_up_place(settings: &Resolved, app: &str, status: &Status) -> Result<(), Refusal> {
+    #[cfg(feature = "kafka")]
+    if let (Broker::Kafka(brokers), Some(instance)) = (&settings.broker, &settings.instance_id) {
+        let client = client(brokers, app)?;
+        while let Err(error) = client.remove_static_member(app, instance, "the worker drains").await {
+            if error.is_refusal() {
+                return Err(Refusal::new(ExitReason::KafkaRefuses, error.to_string()));
+            }
+            status.wait_for(Reason::WaitingForKafka, error.to_string());
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    #[cfg(not(feature = "kafka"))]
+    let _ = (settings, app);
+    status.go_on();
+    Ok(())
+}
+
+#[cfg(feature = "kafka")]
+fn client(brokers: &str, app: &str) -> Result<faust_wire::Client, Refusal> {
+    let config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+    Ok(faust_wire::Client::new(config))
 }
 
 #[cfg(feature = "kafka")]

@@ -77,8 +77,9 @@ pub(crate) enum GroupEvent {
     /// produced for them. The member joins anew by itself; an assignment follows. Neither lease nor commit serve the new membership
     /// before that next event is taken, so have the old one's epochs ended when you call [`next`](Membership::next) again.
     Lost { reason: String },
-    /// Waiting for something outside, in one sentence; cleared by the next event.
-    Waiting { reason: String },
+    /// Why the assignment before has no tasks, where that is more than that others have them all, in one sentence. It is a member all
+    /// the same; cleared by the next assignment or loss.
+    Idle { reason: String },
     /// The coordinator can't be reached, in one sentence; what is assigned stays so, and the next event clears it.
     Away { reason: String },
     /// The group can't be joined at all, in one sentence: the worker ends (exit 69).

@@ -38,6 +38,13 @@ pub(super) fn all(settings: &Resolved, features: Features) -> Result<(), Setting
     if settings.revoke_timeout >= settings.rebalance_timeout {
         return refuse("revoke-timeout", "must be shorter than `rebalance-timeout`, or the group goes on without this worker");
     }
+    // The group gives up on a silent worker after the shorter of the two, and the worker believes in its tasks for a whole session.
+    if settings.rebalance_timeout < settings.session_timeout {
+        return refuse(
+            "rebalance-timeout",
+            "must not be shorter than `session-timeout`, or a worker that stood still could write over its heir",
+        );
+    }
     if settings.commit_interval < Duration::from_millis(1) {
         return refuse("commit-interval", "is too short: at least 1ms");
     }

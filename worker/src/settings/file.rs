@@ -25,7 +25,7 @@ impl FileLayer {
         if name == PASSTHROUGH.name {
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 let (key, value) = properties::parse(line).ok_or_else(|| properties::unparsable(line, &place))?;
-                self.property(key, value, place.clone());
+                self.property(key, value, place.clone())?;
             }
             return Ok(());
         }
@@ -40,9 +40,15 @@ impl FileLayer {
         Ok(())
     }
 
-    /// A property of the Kafka client; a later one replaces an earlier.
-    pub fn property(&mut self, key: String, value: String, place: String) {
+    /// A property of the Kafka client, which may be given once.
+    pub fn property(&mut self, key: String, value: String, place: String) -> Result<(), SettingsError> {
+        if let Some((_, _, other)) = self.properties.iter().find(|(known, ..)| *known == key) {
+            let sentence =
+                format!("the client's property `{key}` is given twice, by {other} and by {place}; leave one of them out");
+            return Err(SettingsError::new(PASSTHROUGH.name, sentence));
+        }
         self.properties.push((key, value, place));
+        Ok(())
     }
 
     pub(super) fn given(&self, name: &str) -> Option<(&String, &String)> {

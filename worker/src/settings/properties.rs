@@ -49,10 +49,12 @@ pub(super) fn parse(text: &str) -> Option<(String, String)> {
     (!key.is_empty() && !key.contains(char::is_whitespace)).then(|| (key.to_string(), value.trim().to_string()))
 }
 
+/// The text isn't quoted: it may be a password, or the second line of a key.
 pub(super) fn unparsable(text: &str, place: &str) -> SettingsError {
-    // What isn't key=value could still hold a password.
-    let shown = if is_secret(text) { "a text that is not shown".into() } else { format!("{text:?}") };
-    let sentence = format!("setting `kafka`: {shown} ({place}) is not understood; expected key=value such as linger.ms=20");
+    let what = if text.contains('=') { "a text with no name before its `=`" } else { "a text without `=`" };
+    let sentence = format!(
+        "setting `kafka`: {what}, which is not shown ({place}), is not understood; expected key=value such as linger.ms=20"
+    );
     SettingsError::new(PASSTHROUGH.name, sentence)
 }
 
@@ -64,7 +66,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
 /// Whether the value must not be seen in logs and messages.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    ["password", "secret", "token", "jaas", "key.pem"].iter().any(|word| key.contains(word))
+    ["password", "passphrase", "secret", "token", "jaas", "private", "key.pem", "ssl_key"].iter().any(|word| key.contains(word))
 }
 
 /// What to do instead of setting a property that correct work depends on; `None` if it may be set.

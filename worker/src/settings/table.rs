@@ -95,7 +95,7 @@ settings! {
         "How long the group waits for a silent worker before others take over its partitions; heartbeats go every third of it, or \
          every 3s if that is less";
     "rebalance-timeout" rebalance_timeout: Span => Duration = "1m",
-        "How long the group waits for its workers when partitions are shared out anew";
+        "How long the group waits for its workers when partitions are shared out anew; not shorter than `session-timeout`";
     "revoke-timeout" revoke_timeout: Span => Duration = "10s",
         "How long a partition that goes to another worker may finish what it has in hand";
     "shutdown-timeout" shutdown_timeout: Span => Duration = "1m",

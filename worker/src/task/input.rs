@@ -170,6 +170,7 @@ impl Input {
                 // Of an earlier fetch of this partition: dropped by construction, and read again if it is ours to read.
                 continue;
             }
+            feed.meter.saw(record.offset);
             match decode::<K, V>(&record) {
                 Ok((key, value)) => {
                     feed.tracker.borrow_mut().hand_out(record.offset);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -20,6 +20,9 @@ use crate::cli::{ExitReason, Refusal};
 use crate::control::drain::DrainState;
 use crate::rt::Rt;
 use crate::settings::Resolved;
+
+/// In bytes, of a body; what is asked here is short.
+const LONGEST_BODY: usize = 4096;
 
 /// A bound port that doesn't answer yet.
 pub(crate) struct Admin {
@@ -81,10 +84,14 @@ enum Mode {
 }
 
 /// Asking again tells how far it is.
-async fn drain(State(authority): State<Authority>, headers: HeaderMap, body: Bytes) -> Response {
-    if let Err(refused) = authority.check(&headers).await {
+async fn drain(State(authority): State<Authority>, request: Request) -> Response {
+    // Of somebody without the token not a byte more is read.
+    if let Err(refused) = authority.check(request.headers()).await {
         return refused;
     }
+    let Ok(body) = to_bytes(request.into_body(), LONGEST_BODY).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {LONGEST_BODY} bytes\n")).into_response();
+    };
     let ask: Ask = match serde_json::from_slice(&body) {
         Ok(ask) => ask,
         Err(error) => {

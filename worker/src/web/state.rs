@@ -34,7 +34,7 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "rebalances": view.rebalances,
         "ready": reason.is_none(),
         "reason": reason,
-        "waiting": waiting,
+        "waiting": waiting.or_else(|| running.status.idle_because()),
         "caughtUp": running.caught_up(),
         "draining": running.drain.state().map(DrainState::label),
         "lag": running.lag(),

@@ -2,6 +2,8 @@
 
 use std::iter::Peekable;
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
@@ -26,7 +28,33 @@ pub(crate) async fn dial(address: &Address) -> Result<TcpStream, String> {
     let socket = connect(resolved).await?;
     // Requests are small and someone waits for each.
     socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    notice_silence(&socket).map_err(|error| error.to_string())?;
     Ok(socket)
+}
+
+/// Has the kernel end a connection whose other side is gone without a word.
+///
+/// The connection on which a member joins its group lies idle between rebalances. If something on the way has forgotten it, a JoinGroup
+/// would wait for the length of a rebalance, while heartbeats on another connection keep the session: others get the tasks meanwhile.
+fn notice_silence(socket: &TcpStream) -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+        set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 5)?;
+        set(socket, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 3)?;
+        // Of what is sent and not acknowledged, and of probes; in milliseconds.
+        set(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 15_000)?;
+    }
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn set(socket: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> std::io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while the socket is borrowed, and the kernel reads `length` bytes at `value`, which outlives
+    // the call.
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), length) };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Turns the bare socket into the stream that a connection speaks on, as the configuration says: plain text, which is all it can say

@@ -108,6 +108,18 @@ impl Asked {
         self.answer(body);
     }
 
+    /// For the group, and for its one member.
+    pub fn left(self, of_group: i16, of_member: i16) {
+        let mut body = BytesMut::new();
+        body.put_i32(0);
+        body.put_i16(of_group);
+        body.put_i32(1);
+        put_text(&mut body, "member");
+        body.put_i16(-1);
+        body.put_i16(of_member);
+        self.answer(body);
+    }
+
     /// For the one partition 0 of `views`.
     pub fn committed(self, code: i16) {
         self.committed_each(&[code]);

@@ -306,18 +306,24 @@ impl Pair {
 
     /// Until a whole heartbeat of each member was answered with nothing new.
     async fn until_at_rest(&self) {
-        loop {
-            let before = self.generations();
-            let quiet = timeout(SESSION, async {
-                tokio::select! {
-                    event = self.members[0].next() => event,
-                    event = self.members[1].next() => event,
+        in_time(async {
+            loop {
+                let before = self.generations();
+                let quiet = timeout(SESSION, async {
+                    tokio::select! {
+                        event = self.members[0].next() => event,
+                        event = self.members[1].next() => event,
+                    }
+                });
+                match quiet.await {
+                    Ok(GroupEvent::Assigned { .. } | GroupEvent::Away { .. }) => {}
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) if self.generations() == before && before[0] == before[1] => return,
+                    Err(_) => {}
                 }
-            });
-            if quiet.await.is_err() && self.generations() == before && before[0] == before[1] {
-                return;
             }
-        }
+        })
+        .await;
     }
 
     fn generations(&self) -> [i32; 2] {
@@ -443,4 +449,33 @@ async fn a_member_that_drains_gives_its_tasks_away_and_leaves_its_place() {
     in_time(stays).await.unwrap();
     assert_eq!(pair.instances().await, BTreeSet::new());
     assert_eq!(seen.borrow().released.len(), 6 + 12);
+}
+
+/// A rolling upgrade whose new image reads more, or a topic that has grown: the new member is there, idle, until the old one has gone.
+#[tokio::test]
+async fn members_of_two_topologies_do_not_share_and_the_younger_takes_all_when_the_older_has_left() {
+    let broker = shared();
+    let (group, topic) = (unique("mixed"), unique("views"));
+    broker.create_topic(&topic, 4, &[]).unwrap();
+    let old = KafkaGroup::start(as_instance(settings(broker, &group, &topic, 3), "pod-0"));
+    assert_eq!(assigned(&old).await.1.len(), 3);
+    let new = KafkaGroup::start(as_instance(settings(broker, &group, &topic, 4), "pod-1"));
+    assert_eq!(assigned(&new).await.1, []);
+    assert!(matches!(in_time(new.next()).await, GroupEvent::Idle { .. }));
+    assert!(new.view().joined, "a member all the same");
+    assert_eq!(assigned(&old).await.1.len(), 3);
+
+    old.drain();
+    let hands = watch::Sender::new(Hands::default());
+    let leaves = work(0, old.clone(), hands);
+    let takes = async {
+        loop {
+            match new.next().await {
+                GroupEvent::Assigned { tasks, .. } if tasks.len() == 4 => return,
+                GroupEvent::Assigned { .. } | GroupEvent::Idle { .. } | GroupEvent::Away { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    in_time(async { tokio::join!(leaves, takes) }).await;
 }

@@ -109,15 +109,17 @@ impl Asking {
         Ok(Input::Heartbeat { sent, by, verdict: Verdict::of(answer.error_code) })
     }
 
-    /// Whatever the answer is, the member is gone.
     pub async fn leave(&self, over: &Connection, member: String) -> Result<Input, Error> {
         let identity = MemberIdentity::default()
             .with_member_id(text(member))
             .with_group_instance_id(self.instance())
             .with_reason(Some(text("the worker stops")));
         let request = LeaveGroupRequest::default().with_group_id(self.group()).with_members(vec![identity]);
-        over.call_with_timeout(request, self.session_timeout).await?;
-        Ok(Input::LeaveAnswered)
+        let answer = over.call_with_timeout(request, self.session_timeout).await?;
+        // Older brokers have one code, newer ones another for each member.
+        let of_member = answer.members.first().map_or(0, |member| member.error_code);
+        let code = if answer.error_code == 0 { of_member } else { answer.error_code };
+        Ok(Input::LeaveAnswered { verdict: Verdict::of(code) })
     }
 
     pub async fn commit(&self, over: &Connection, by: &Sender, offsets: &[(TopicPartition, i64)]) -> Result<Committed, Error> {

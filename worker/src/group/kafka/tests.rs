@@ -131,3 +131,20 @@ async fn a_partition_that_is_refused_alone_is_named_and_holds_nothing_up() {
     coordinator.asked(ApiKey::OffsetCommit).await.committed_each(&[3, 25]);
     assert!(matches!(lost.await.unwrap(), Err(GroupError::Lost(_))));
 }
+
+/// Whoever waits for the drain takes the answer for a promise that the group gives the partitions to others at once.
+#[tokio::test]
+async fn a_farewell_that_is_refused_is_said_again_until_the_member_is_gone() {
+    let mut coordinator = Coordinator::start().await;
+    let group = start(&coordinator);
+    coordinator.asked(ApiKey::JoinGroup).await.joined(1);
+    coordinator.asked(ApiKey::SyncGroup).await.synced(&Assignment { active: vec![], ..everything() });
+    assert!(matches!(group.next().await, GroupEvent::Assigned { .. }));
+    group.drain();
+    for (of_group, of_member) in [(16, 0), (0, 15), (14, 0)] {
+        coordinator.asked(ApiKey::LeaveGroup).await.left(of_group, of_member);
+    }
+    drop(coordinator.asked(ApiKey::LeaveGroup).await);
+    coordinator.asked(ApiKey::LeaveGroup).await.left(0, 25);
+    while group.next().await != GroupEvent::Left {}
+}

@@ -50,7 +50,9 @@ pub(crate) enum Input {
     /// The process ends.
     End,
     /// The coordinator has answered the farewell.
-    LeaveAnswered,
+    LeaveAnswered {
+        verdict: Verdict,
+    },
 }
 
 /// Who a request came from. An answer to what the member isn't any more says nothing about what it is.

@@ -75,6 +75,8 @@ pub(crate) struct Protocol {
     unheard: bool,
     /// Everything is given away, then the member leaves.
     draining: bool,
+    /// The process ends, and waits for nothing that it can do without.
+    ending: bool,
     seq: u64,
     losses: u64,
     rebalances: u64,
@@ -133,6 +135,7 @@ impl Protocol {
             said: Subscription::default(),
             unheard: false,
             draining: false,
+            ending: false,
             seq: 0,
             losses: 0,
             rebalances: 0,
@@ -209,10 +212,10 @@ impl Protocol {
             Input::Cold => self.cold(),
             Input::Drain => self.drain(),
             Input::End => self.end(),
-            Input::LeaveAnswered if self.step == Step::Leave => self.left(),
+            Input::LeaveAnswered { verdict } if self.step == Step::Leave => self.leave_answered(now, verdict),
             // Leaving, or answered over a link that has been given up.
             _ if self.step == Step::Leave || self.link != Link::Up => {}
-            Input::LeaveAnswered => {}
+            Input::LeaveAnswered { .. } => {}
             Input::Joined { sent, answer: Ok(joined) } => self.joined(sent, joined),
             Input::Joined { answer: Err(rejected), .. } => self.join_rejected(now, rejected),
             Input::Synced { by, .. } if by != self.me || self.step != Step::Sync => {}
@@ -257,13 +260,14 @@ impl Protocol {
         match self.step {
             Step::Join | Step::Sync => self.join(),
             Step::Stable => self.send_heartbeat(now),
-            Step::Leave | Step::Ended => {}
+            Step::Leave => self.say_farewell(),
+            Step::Ended => {}
         }
     }
 
     fn disconnected(&mut self, now: u64, reason: &str) {
         match self.link {
-            _ if self.step == Step::Leave => return self.left(),
+            _ if self.step == Step::Leave && self.ending => return self.left(),
             Link::Down { .. } => return,
             Link::Connecting => self.wait(reason),
             Link::Up if self.failures > 1 => self.wait(reason),
@@ -402,10 +406,13 @@ impl Protocol {
         let pending = self.in_hand().into_iter().filter(gone).map(taken).collect();
         let released_meanwhile = self.said.active.iter().any(gone);
         let said = self.said.heard();
+        // A leader of an older version doesn't tell what it has heard; that it has heard nothing is possible only at first.
+        let untold = assignment.heard.is_none() && self.rebalances == 1 && self.identity.instance.is_some();
         let unheard = assignment.heard.filter(|heard| heard.nonce != said.nonce);
+        let is_another = unheard.is_some_and(|heard| heard.portrait != said.portrait) || assignment.topology != self.topology;
+        self.unheard = unheard.is_some() || untold;
         // Whatever is more to come may wait for the predecessor, who can't release any more.
-        let is_news = unheard.is_some_and(|heard| heard.portrait != said.portrait || assignment.more);
-        self.unheard = unheard.is_some();
+        let is_news = self.unheard && (is_another || assignment.more);
         self.pending = pending;
         self.held = Some(Held { generation: self.me.generation, assignment });
         self.step = Step::Stable;
@@ -543,7 +550,8 @@ impl Protocol {
 
     /// The process ends. A static member's place stays for the one that comes back, unless it was to be given up.
     fn end(&mut self) {
-        if self.step == Step::Leave {
+        self.ending = true;
+        if self.step == Step::Leave && self.link == Link::Up {
             return;
         }
         let stays = self.identity.instance.is_some() && !self.draining;
@@ -557,11 +565,31 @@ impl Protocol {
 
     fn farewell(&mut self) {
         self.actions.push(Action::EndLease);
+        self.held = None;
+        self.pending.clear();
         if self.me.member.is_empty() {
             self.left();
         } else {
             self.step = Step::Leave;
-            self.actions.push(Action::Leave { member: self.me.member.clone() });
+            self.say_farewell();
+        }
+    }
+
+    fn say_farewell(&mut self) {
+        self.actions.push(Action::Leave { member: self.me.member.clone() });
+    }
+
+    /// A member that drains has left when the coordinator doesn't know it any more, and says so not before.
+    fn leave_answered(&mut self, now: u64, verdict: Verdict) {
+        match verdict {
+            Verdict::Ok | Verdict::UnknownMember => self.left(),
+            _ if self.ending => self.left(),
+            Verdict::Fenced => self.fenced(),
+            Verdict::Refused(why) => self.refused(why),
+            Verdict::Moved(why) | Verdict::Retry(why) => self.disconnected(now, why),
+            Verdict::Rebalance | Verdict::OtherGeneration | Verdict::TakeId => {
+                self.disconnected(now, "the coordinator did not take the farewell");
+            }
         }
     }
 
@@ -582,7 +610,7 @@ impl Protocol {
             let reason = "the group's leader runs this app with other topics or partition counts; this worker gets tasks when the \
                           workers of the other version have left"
                 .to_string();
-            self.emit(GroupEvent::Waiting { reason });
+            self.emit(GroupEvent::Idle { reason });
         }
     }
 

@@ -40,6 +40,9 @@ struct Talk {
     events: Vec<GroupEvent>,
     draining: bool,
     leaving: bool,
+    /// A farewell is out.
+    farewell: bool,
+    ending: bool,
     ended: bool,
 }
 
@@ -75,6 +78,8 @@ impl Talk {
             events: Vec::new(),
             draining: false,
             leaving: false,
+            farewell: false,
+            ending: false,
             ended: false,
         };
         talk.say(Input::Tick);
@@ -83,7 +88,8 @@ impl Talk {
 
     fn say(&mut self, input: Input) {
         self.draining |= matches!(input, Input::Drain);
-        self.leaving |= matches!(input, Input::End);
+        self.ending |= matches!(input, Input::End);
+        self.leaving |= self.ending;
         let actions = self.member.step(self.now, input);
         assert!(!self.ended || actions.is_empty(), "it has ended, but wants {actions:?}");
         for action in actions {
@@ -94,9 +100,13 @@ impl Talk {
 
     fn act(&mut self, action: Action) {
         let ends = matches!(action, Action::Leave { .. } | Action::EndLease | Action::Emit { event: GroupEvent::Left, .. });
-        assert!(!self.leaving || ends, "it leaves, but wants {action:?}");
+        let again =
+            matches!(action, Action::Connect | Action::Emit { event: GroupEvent::Away { .. } | GroupEvent::Failed { .. }, .. });
+        assert!(!self.leaving || ends || again && !self.ending, "it leaves, but wants {action:?}");
         match action {
-            Action::Connect => (self.connecting, self.join, self.sync, self.heartbeat) = (true, None, None, None),
+            Action::Connect => {
+                (self.connecting, self.join, self.sync, self.heartbeat, self.farewell) = (true, None, None, None, false);
+            }
             Action::Join { subscription, .. } => {
                 assert!(self.join.is_none(), "a second JoinGroup is out");
                 assert_eq!(subscription.active, self.hand, "it claims what is in its hands");
@@ -112,7 +122,8 @@ impl Talk {
             }
             Action::Leave { .. } => {
                 assert!(self.leaving || self.draining && self.hand.is_empty(), "it leaves with {:?} in hand", self.hand);
-                self.leaving = true;
+                assert!(!self.farewell, "a second farewell is out");
+                (self.leaving, self.farewell) = (true, true);
             }
             Action::Renew { .. } => self.leased = true,
             Action::EndLease => self.leased = false,
@@ -142,7 +153,7 @@ impl Talk {
                 assert!(!self.leased || self.assigned.is_none());
                 self.ended = true;
             }
-            GroupEvent::Waiting { .. } | GroupEvent::Away { .. } => {}
+            GroupEvent::Idle { .. } | GroupEvent::Away { .. } => {}
         }
         self.seq = seq;
         self.events.push(event);
@@ -166,7 +177,7 @@ impl Talk {
     }
 
     fn disconnected(&mut self) {
-        (self.join, self.sync, self.heartbeat, self.connecting) = (None, None, None, false);
+        (self.join, self.sync, self.heartbeat, self.connecting, self.farewell) = (None, None, None, false, false);
         self.say(Input::Disconnected { reason: "it's gone".into() });
     }
 
@@ -185,9 +196,13 @@ impl Talk {
     }
 
     fn synced(&mut self, active: Vec<TaskId>, more: bool) {
+        let heard = self.heard.or(Some(self.said.heard()));
+        self.synced_by(active, more, heard, TopologyHash::of(&groups()));
+    }
+
+    /// By a leader that has heard this, if it tells, and runs the app with this topology.
+    fn synced_by(&mut self, active: Vec<TaskId>, more: bool, heard: Option<Heard>, topology: TopologyHash) {
         if let Some(by) = self.sync.take() {
-            let topology = TopologyHash::of(&groups());
-            let heard = self.heard.or(Some(self.said.heard()));
             let assignment = Assignment { active, standby: vec![], leader: "l".into(), more, topology, heard };
             self.say(Input::Synced { sent: self.now - 1, by, answer: Ok(assignment) });
         }
@@ -202,6 +217,12 @@ impl Talk {
     fn beaten(&mut self, code: i16) {
         if let Some(by) = self.heartbeat.take() {
             self.say(Input::Heartbeat { sent: self.now - 1, by, verdict: Verdict::of(code) });
+        }
+    }
+
+    fn left(&mut self, code: i16) {
+        if std::mem::take(&mut self.farewell) {
+            self.say(Input::LeaveAnswered { verdict: Verdict::of(code) });
         }
     }
 
@@ -483,8 +504,63 @@ fn a_draining_member_works_until_its_tasks_are_taken_and_leaves_when_it_has_let_
     assert!(talk.leased && !talk.leaving, "it may still commit what it has in hand");
     talk.released();
     assert!(talk.leaving);
-    talk.say(Input::LeaveAnswered);
+    talk.left(0);
     assert_eq!(talk.events.last(), Some(&GroupEvent::Left));
+}
+
+#[test]
+fn a_member_that_drains_has_left_only_when_the_coordinator_says_so_and_one_that_ends_does_not_wait_for_that() {
+    for ends in [false, true] {
+        let mut talk = Talk::stable(vec![]);
+        talk.say(Input::Drain);
+        talk.joined(2);
+        talk.synced(vec![], false);
+        for code in [16, 15, 14, 27] {
+            talk.left(code);
+            assert!(!talk.ended && talk.connecting | (talk.member.deadline().is_some()), "{code}");
+            talk.wait(BACK_OFF_AT_MOST);
+            talk.connected();
+            assert!(talk.farewell, "{code}: it finds the coordinator again and repeats");
+        }
+        talk.disconnected();
+        talk.wait(SESSION * 2);
+        talk.connected();
+        if ends {
+            talk.say(Input::End);
+            talk.left(16);
+        } else {
+            talk.left(25);
+        }
+        assert_eq!(talk.events.last(), Some(&GroupEvent::Left));
+    }
+}
+
+#[test]
+fn a_leader_of_another_topology_leaves_a_member_without_tasks_and_tells_it_why() {
+    let mut talk = Talk::new();
+    talk.connected();
+    talk.joined(1);
+    talk.synced_by(tasks(0..2), false, None, TopologyHash(1));
+    let [GroupEvent::Assigned { tasks, .. }, GroupEvent::Idle { .. }] = &talk.events[..] else { panic!("{:?}", talk.events) };
+    assert!(tasks.is_empty() && talk.member.view().joined);
+}
+
+/// A leader of the first version of the protocol.
+#[test]
+fn a_static_member_whose_leader_does_not_tell_what_it_heard_asks_once_where_that_could_matter() {
+    let ours = TopologyHash::of(&groups());
+    for (more, topology, asks) in [(false, ours, false), (true, ours, true), (false, TopologyHash(1), true)] {
+        for instance in [Some("shop-0"), None] {
+            let mut talk = Talk::of(instance);
+            talk.connected();
+            talk.joined(7);
+            talk.synced_by(tasks(0..2), more, None, topology);
+            assert_eq!(talk.join.is_some(), asks && instance.is_some(), "{more} {topology:?} {instance:?}");
+            talk.joined(8);
+            talk.synced_by(tasks(0..2), more, None, topology);
+            assert!(talk.join.is_none(), "once");
+        }
+    }
 }
 
 #[test]
@@ -552,17 +628,28 @@ enum Happens {
     Time(u64),
     Connected,
     Disconnected,
-    Joined { generations: i32 },
+    Joined {
+        generations: i32,
+    },
     JoinRefused(i16),
-    Synced { tasks: Vec<u32>, more: bool },
+    /// `heard`: what this process said, what another did, or untold.
+    Synced {
+        tasks: Vec<u32>,
+        more: bool,
+        heard: Option<bool>,
+        topology: bool,
+    },
     SyncRefused(i16),
     Heartbeat(i16),
-    CommitRefused { generations_ago: i32, code: i16 },
+    CommitRefused {
+        generations_ago: i32,
+        code: i16,
+    },
     Released,
     Cold,
     Drain,
     End,
-    LeaveAnswered,
+    LeaveAnswered(i16),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -577,12 +664,13 @@ fn happens() -> impl Strategy<Value = Happens> {
         8 => (1..3i32).prop_map(|generations| Joined { generations }),
         1 => (-3..=0i32).prop_map(|generations| Joined { generations }),
         1 => code().prop_map(JoinRefused),
-        8 => (some, any::<bool>()).prop_map(|(tasks, more)| Synced { tasks, more }),
+        8 => (some, any::<bool>(), any::<Option<bool>>(), prop::bool::weighted(0.9))
+            .prop_map(|(tasks, more, heard, topology)| Synced { tasks, more, heard, topology }),
         1 => code().prop_map(SyncRefused),
         6 => good().prop_map(Heartbeat),
         2 => (0..3i32, prop::sample::select(vec![22i16, 25, 27])).prop_map(|(generations_ago, code)| CommitRefused { generations_ago, code }),
         3 => Just(Released),
-        1 => prop::bool::weighted(0.1).prop_map(|end| if end { End } else { LeaveAnswered }),
+        1 => (prop::bool::weighted(0.1), good()).prop_map(|(end, code)| if end { End } else { LeaveAnswered(code) }),
         1 => prop::bool::weighted(0.2).prop_map(|drain| if drain { Drain } else { Cold }),
     ]
 }
@@ -607,7 +695,12 @@ proptest! {
                     talk.joined(generation);
                 }
                 Happens::JoinRefused(code) => talk.join_refused(code),
-                Happens::Synced { tasks: partitions, more } => talk.synced(tasks(partitions), more),
+                Happens::Synced { tasks: partitions, more, heard, topology } => {
+                    let other = Heard { nonce: 3, portrait: 0 };
+                    let heard = heard.map(|ours| if ours { talk.said.heard() } else { other });
+                    let topology = if topology { TopologyHash::of(&groups()) } else { TopologyHash(1) };
+                    talk.synced_by(tasks(partitions), more, heard, topology);
+                }
                 Happens::SyncRefused(code) => talk.sync_refused(code),
                 Happens::Heartbeat(code) => {
                     let heard = talk.member.link == Link::Up && !talk.leaving;
@@ -624,7 +717,7 @@ proptest! {
                 Happens::End => talk.say(Input::End),
                 Happens::Cold => talk.say(Input::Cold),
                 Happens::Drain => talk.say(Input::Drain),
-                Happens::LeaveAnswered => talk.say(Input::LeaveAnswered),
+                Happens::LeaveAnswered(code) => talk.left(code),
             }
         }
         // Left to a coordinator that works, it comes to rest with what it is given.
@@ -636,7 +729,7 @@ proptest! {
             talk.joined(generation);
             talk.synced(tasks(0..2), false);
             talk.released();
-            talk.say(Input::LeaveAnswered);
+            talk.left(0);
         }
         prop_assert!(talk.ended || talk.member.view().joined && !talk.draining, "it neither works nor has left");
     }

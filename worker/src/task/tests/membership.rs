@@ -428,3 +428,29 @@ fn a_group_that_cannot_be_joined_ends_the_worker() {
         assert_eq!((refusal.reason, &*refusal.sentence), (crate::cli::ExitReason::KafkaRefuses, "not authorised"));
     });
 }
+
+/// The first of a new version in a rolling upgrade: whoever rolls waits for it to be ready before the others, on whom it waits, go.
+#[test]
+fn a_worker_that_gets_no_tasks_because_the_leader_runs_another_topology_is_ready_and_says_why() {
+    on_one_thread(async {
+        let group = ToldGroup::of("mixed");
+        let (counting, _door) = waiting_at_0("mixed", 2);
+        group.assign(&[]);
+        group.say(GroupEvent::Idle { reason: "the leader runs another version".into() });
+        let world = World::start(counting.app, settings()).await;
+        let state = || async {
+            let page = http::get(world.handle.web, "/state").await;
+            serde_json::from_str::<serde_json::Value>(&page.body).unwrap()
+        };
+        until("said", || world.running().status.idle_because().is_some()).await;
+        let told = state().await;
+        assert_eq!((&told["ready"], &told["caughtUp"], &told["reason"]), (&true.into(), &true.into(), &().into()));
+        assert_eq!(told["waiting"], "the leader runs another version");
+        assert_eq!(http::get(world.handle.web, "/readyz").await.status, 200);
+        group.assign(&[0, 1]);
+        until("its turn", || world.running().status.tasks().iter().filter(|task| task.stage() == Stage::Running).count() == 2)
+            .await;
+        assert_eq!(state().await["waiting"], serde_json::Value::Null);
+        world.stop().await.unwrap();
+    });
+}
