@@ -77,5 +77,5 @@ async fn a_pod_too_many_is_asked_with_the_secret_token_and_stays_until_its_parti
     })
     .await;
     assert_eq!((stage.deletions(), workers[0].orders()), (vec![], vec![]));
-    stage.assert_rights_sufficed().await;
+    stage.assert_rights_sufficed();
 }
