@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use faust_crds::FaustApp;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
@@ -42,30 +42,42 @@ struct Operator {
 
 /// Runs until `stop` resolves; the rounds under way are finished.
 pub async fn run(client: Client, metrics: Arc<Metrics>, instance: String, stop: impl Future<Output = ()> + Send + Sync + 'static) {
+    let stop = stop.shared();
     let config = Config::default().concurrency(CONCURRENCY);
     let ours = watcher::Config::default().labels("app.kubernetes.io/managed-by=faust-operator");
     let controller = Controller::new(Api::<FaustApp>::all(client.clone()), watcher::Config::default())
         .with_config(config)
         .owns(Api::<StatefulSet>::all(client.clone()), ours.clone())
         .watches(Api::<Pod>::all(client.clone()), ours, owner)
-        .graceful_shutdown_on(stop);
+        .graceful_shutdown_on(stop.clone());
+    let apps = controller.store();
     let (kafka, probe) = (Arc::new(Connections::default()), Probe::new());
     let operator = Operator {
         observer: Observer { client: client.clone(), kafka: kafka.clone(), probe: probe.clone() },
         applier: Applier { client: client.clone(), kafka, probe },
         recorder: Recorder::new(client, Reporter { controller: "faust-operator".into(), instance: Some(instance) }),
-        apps: controller.store(),
+        apps: apps.clone(),
         memories: Mutex::default(),
         metrics,
     };
-    controller
-        .run(reconcile, after_failure, Arc::new(operator))
-        .for_each(async |round| {
-            if let Err(error) = round {
-                tracing::debug!("{error}");
-            }
-        })
-        .await;
+    let rounds = controller.run(reconcile, after_failure, Arc::new(operator)).for_each(async |round| {
+        if let Err(error) = round {
+            tracing::debug!("{error}");
+        }
+    });
+    // The controller waits for its first list even when it is told to stop; without a round there is nothing to finish.
+    let stopped_before_the_first = async {
+        tokio::select! {
+            biased;
+            _ = apps.wait_until_ready() => std::future::pending().await,
+            () = stop => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stopped_before_the_first => {}
+        () = rounds => {}
+    }
 }
 
 /// The application that a pod belongs to.

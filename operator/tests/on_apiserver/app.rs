@@ -64,8 +64,12 @@ impl<'a> App<'a> {
     }
 
     pub async fn annotate(&self, annotation: &str, value: &str) {
-        let patch = Patch::Merge(json!({ "metadata": { "annotations": { annotation: value } } }));
-        self.api.patch(&self.name, &PatchParams::default(), &patch).await.unwrap();
+        self.patch(json!({ "metadata": { "annotations": { annotation: value } } })).await;
+    }
+
+    /// A merge patch.
+    pub async fn patch(&self, change: Value) {
+        self.api.patch(&self.name, &PatchParams::default(), &Patch::Merge(change)).await.unwrap();
     }
 
     pub async fn condition(&self, kind: &str) -> Option<Condition> {
@@ -87,9 +91,10 @@ impl<'a> App<'a> {
         until("the application is ready, every pod as asked for", async || {
             pods.play().await;
             let status = self.status().await;
-            let ready = status.conditions.iter().any(|condition| {
-                condition.type_ == "Ready" && condition.status == "True" && condition.reason == "AsWanted"
-            });
+            let ready = status
+                .conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True" && condition.reason == "AsWanted");
             let revision = status.revision.as_ref();
             let stable = revision.is_some_and(|revision| revision.stable.as_deref() == Some(&revision.target));
             let all = status.updated_replicas == REPLICAS as i32 && status.operation.is_none();

@@ -26,7 +26,7 @@ async fn the_roll_of_a_leader_that_is_killed_is_finished_by_the_other_and_no_pod
     let stage = Stage::set().await;
     let mut leader = Operator::start(&stage, "faust-operator-a");
     leader.until_it_leads().await;
-    let other = Operator::start(&stage, "faust-operator-b");
+    let mut other = Operator::start(&stage, "faust-operator-b");
     let app = App::apply(&stage, |_| {}).await;
     let (pods, _workers) = app.pods().await;
     app.until_settled(&pods).await;
@@ -35,13 +35,9 @@ async fn the_roll_of_a_leader_that_is_killed_is_finished_by_the_other_and_no_pod
     assert_eq!(before.holder_identity.as_deref(), Some("faust-operator-a"));
 
     app.annotate("faust.dev/restartedAt", "now").await;
-    // The template first: a controller that hasn't seen it would make the pod from the one before.
     until("a pod of the roll is gone", async || {
-        let gone = pods.all().await.len() == REPLICAS - 1;
-        if !gone {
-            pods.play().await;
-        }
-        holds(gone, "all are there")
+        pods.observe().await;
+        holds(pods.count().await == REPLICAS - 1, "all are there")
     })
     .await;
     leader.kill();
@@ -59,7 +55,10 @@ async fn the_roll_of_a_leader_that_is_killed_is_finished_by_the_other_and_no_pod
         holds(deletions == gone, format_args!("{deletions:?}"))
     })
     .await;
-    stage.assert_rights_sufficed().await;
+    stage.assert_rights_sufficed();
+    other.tell_to_stop();
+    assert!(other.until_ended().await.success());
+    assert_eq!(lease(&stage).await.holder_identity, None);
 }
 
 #[tokio::test]

@@ -31,11 +31,14 @@ impl Pods {
         }
     }
 
+    /// How many the StatefulSet asks for.
+    pub async fn wanted(&self) -> i32 {
+        self.sets.get(&self.name).await.unwrap().spec.unwrap().replicas.unwrap()
+    }
+
     /// Makes the pods that the StatefulSet asks for and that aren't there, ready at once.
     pub async fn play(&self) {
-        let Some(set) = self.sets.get_opt(&self.name).await.unwrap() else { return };
-        let status = json!({ "status": { "observedGeneration": set.metadata.generation, "replicas": self.workers.len() } });
-        self.sets.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        let Some(set) = self.observe().await else { return };
         let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or_default() as usize;
         for (ordinal, worker) in self.workers.iter().enumerate().take(replicas) {
             let name = self.pod_name(ordinal);
@@ -43,6 +46,14 @@ impl Pods {
                 self.make(&set, &name, worker).await;
             }
         }
+    }
+
+    /// The controller has seen the StatefulSet as it is now.
+    pub async fn observe(&self) -> Option<StatefulSet> {
+        let set = self.sets.get_opt(&self.name).await.unwrap()?;
+        let status = json!({ "status": { "observedGeneration": set.metadata.generation, "replicas": self.workers.len() } });
+        self.sets.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        Some(set)
     }
 
     /// Somebody else deletes this pod, and its successor is there.
@@ -55,10 +66,9 @@ impl Pods {
         format!("{}-{ordinal}", self.name)
     }
 
-    /// Name and UID of each.
-    pub async fn all(&self) -> Vec<(String, String)> {
-        let pods = self.pods.list(&ListParams::default()).await.unwrap();
-        pods.iter().map(|pod| (pod.name_any(), pod.uid().unwrap())).collect()
+    /// How many there are.
+    pub async fn count(&self) -> usize {
+        self.pods.list(&ListParams::default()).await.unwrap().items.len()
     }
 
     /// Something about a pod changes that is nobody's concern: the operator looks again.

@@ -20,7 +20,7 @@ async fn a_template_that_the_api_server_refuses_is_told_and_not_written_again_an
     assert!(message.contains("a valid label must be"), "{message}");
     app.until_condition("Stalled", "True", "InvalidSpec").await;
     until_quiet(&app).await;
-    stage.assert_rights_sufficed().await;
+    stage.assert_rights_sufficed();
 }
 
 #[tokio::test]
@@ -44,11 +44,12 @@ async fn what_is_somebody_elses_is_not_taken_over_on_apiserver() {
     let stage = Stage::set().await;
     let app = App::apply(&stage, |_| {}).await;
     let services = Api::<Service>::namespaced(stage.client.clone(), &stage.namespace);
-    let theirs = json!({ "metadata": { "name": app.name }, "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } } });
+    let theirs =
+        json!({ "metadata": { "name": app.name }, "spec": { "ports": [{ "port": 80 }], "selector": { "app": "theirs" } } });
     let theirs = services.create(&PostParams::default(), &serde_json::from_value(theirs).unwrap()).await.unwrap();
 
     let _operator = Operator::start(&stage, "faust-operator-0");
-    let message = app.until_condition("WorkersReady", "False", "NameTaken").await;
+    let message = app.until_condition("Ready", "False", "NameTaken").await;
     assert!(message.contains("Service") && message.contains(&app.name), "{message}");
     app.until_condition("Stalled", "True", "NameTaken").await;
     until_quiet(&app).await;
@@ -71,12 +72,11 @@ async fn until_quiet(app: &App<'_>) {
     let mut round = 0;
     // What was told is written once; then the rounds begin that count.
     until("two rounds in which nothing is written", async || {
-        round += 2;
+        round += 3;
         let mark = stirred(round).await;
         stirred(round + 1).await;
         stirred(round + 2).await;
-        let requests = app.stage.requests(mark);
-        let writes: Vec<_> = requests.iter().filter(|request| request.writes()).collect();
+        let writes = app.stage.writes(mark);
         holds(writes.is_empty(), format_args!("{writes:?}"))
     })
     .await;
