@@ -105,7 +105,22 @@ fn install(server: &ApiServer) -> PathBuf {
         "metadata": { "name": "standard", "annotations": { "storageclass.kubernetes.io/is-default-class": "true" } },
     });
     server.kubectl_with_input(["apply", "-f", "-"], &class.to_string()).unwrap();
+    until_owners_are_known(server);
     server.kubeconfig_of(ACCOUNT).unwrap()
+}
+
+/// The server checks who may own, hears of a new definition's kind within 10 seconds, and refuses until then.
+#[expect(clippy::disallowed_methods, reason = "waits for another process")]
+fn until_owners_are_known(server: &ApiServer) {
+    let owner =
+        json!({ "apiVersion": "faust.dev/v1alpha1", "kind": "FaustApp", "name": "owner", "uid": "0", "blockOwnerDeletion": true });
+    let owned = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "owned", "ownerReferences": [owner] } });
+    let create = ["--as", ACCOUNT, "--namespace", HOME, "create", "--dry-run=server", "-f", "-"];
+    let start = std::time::Instant::now();
+    while let Err(refused) = server.kubectl_with_input(create, &owned.to_string()) {
+        assert!(start.elapsed().as_secs() < 60, "the operator may not own: {refused}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
 }
 
 async fn client(kubeconfig: &std::path::Path) -> Client {
