@@ -134,3 +134,30 @@ impl Drop for Round {
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn promtool_has_nothing_to_say_about_the_metrics() {
+        let metrics = Metrics::new();
+        metrics.begin().end(Outcome::Failed("kafka"));
+        metrics.wrote(&Action::RemoveMember { instance_id: "views-2".into() });
+        metrics.ready("shop/views", &FaustAppStatus::default());
+        let mut promtool = Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool, which `scripts/setup.sh test` brings");
+        promtool.stdin.take().expect("piped").write_all(&metrics.render()).unwrap();
+        let said = promtool.wait_with_output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        assert!(said.status.success() && out.is_empty() && err.is_empty(), "{}: {out}{err}", said.status);
+    }
+}

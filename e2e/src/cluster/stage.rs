@@ -27,6 +27,7 @@ impl Stage {
         let cluster = Cluster::find().unwrap_or_else(|error| panic!("{error}"));
         gone::namespaces(&cluster, LABEL);
         gone::topics(cluster.kafka());
+        gone::members(cluster.kafka());
         let proxy = Proxy::start(&cluster);
         let stage = Self { namespace: unique("e2e"), cluster, proxy };
         stage.apply(&format!(
