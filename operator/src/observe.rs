@@ -78,9 +78,9 @@ impl Observer {
         };
         let Some(app) = app else { return Ok(snapshot) };
         let target = plan::target(app, &snapshot).name;
-        self.learn_topologies(&target, &snapshot, memory).await;
+        self.learn_topology(&target, &snapshot.cluster.pods, memory).await;
         snapshot.topologies.clone_from(&memory.topologies);
-        snapshot.kafka = self.ask_kafka(app, memory.topologies.get(&target).cloned().as_ref(), snapshot.now, memory).await;
+        snapshot.kafka = self.ask_kafka(app, snapshot.topologies.get(&target), snapshot.now, memory).await;
         Ok(snapshot)
     }
 
@@ -154,18 +154,16 @@ impl Observer {
     }
 
     /// What the code of a revision declares doesn't change: one answer of one of its pods is enough.
-    async fn learn_topologies(&self, target: &str, snapshot: &Snapshot, memory: &mut Memory) {
-        let stable = snapshot.status.revision.as_ref().and_then(|revision| revision.stable.as_deref());
-        let pods = &snapshot.cluster.pods;
-        let needed = |revision: &str| revision == target || Some(revision) == stable;
-        memory.topologies.retain(|revision, _| needed(revision) || pods.iter().any(|pod| pods::revision(pod) == Some(revision)));
-        for pod in pods {
-            let Some(revision) = pods::revision(pod).filter(|revision| !memory.topologies.contains_key(*revision)) else {
-                continue;
-            };
+    async fn learn_topology(&self, target: &str, pods: &[Pod], memory: &mut Memory) {
+        memory.topologies.retain(|revision, _| revision == target);
+        if memory.topologies.contains_key(target) {
+            return;
+        }
+        for pod in pods.iter().filter(|pod| pods::revision(pod) == Some(target)) {
             let Some(address) = pods::web_address(pod) else { continue };
             if let Some(topology) = self.probe.topology(&address).await {
-                memory.topologies.insert(revision.to_string(), topology);
+                memory.topologies.insert(target.to_string(), topology);
+                return;
             }
         }
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::app::{App, Refused};
 use crate::differs::differs;
-use crate::model::{Action, Cluster, Plan, Reason, STEADY, Snapshot, Topology, Verdict};
+use crate::model::{Action, Cluster, Plan, Reason, STEADY, Snapshot, Verdict};
 use crate::pods::{self, REVISION_LABEL};
 use crate::revision::{self, Revision};
 use crate::status::{self, Bands, Parts};
@@ -34,7 +34,7 @@ pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
         return refuse(&app.name, app.generation, &taken, snapshot, bands);
     }
     let target = target(app, snapshot);
-    let topology = topology(app, snapshot, &target);
+    let topology = snapshot.topologies.get(&target.name);
     let mut topics = topics::plan(app, topology, &snapshot.kafka, &record(app, &snapshot.cluster.config_maps));
     let storage = storage::verdict(app, &snapshot.cluster);
     let stored = stored(&snapshot.cluster.config_maps);
@@ -42,8 +42,10 @@ pub fn plan(app: &App, snapshot: &Snapshot, bands: &mut Bands) -> Plan {
     let cap = topics.partitions.or(snapshot.status.partitions.and_then(|partitions| partitions.try_into().ok()));
     let input = workers::Input { target: &target.name, stored: &names, cap, may_start: topics.workers_may_start };
     let mut workers = workers::plan(app, snapshot, input);
-    let nobody_to_ask = topology.is_none() && topics.actions.is_empty() && workers.replicas.unwrap_or(0) == 0;
-    if nobody_to_ask && topics.verdict.reason == Reason::TopicsPending {
+    let halted = workers.revision.failed.as_ref() == Some(&target.name);
+    let nobody_to_ask = topics.actions.is_empty() && (halted || workers.replicas.unwrap_or(0) == 0);
+    if topology.is_none() && nobody_to_ask && topics.verdict.reason == Reason::TopicsPending {
+        // Nothing is under way: it would look every second, and for ever.
         let message = "no pod runs that could say what the code needs";
         topics.verdict = Verdict::waiting(Reason::TopicsPending, message, STEADY);
     }
@@ -78,14 +80,6 @@ fn taken(app: &App, cluster: &Cluster) -> Option<Refused> {
         app.namespace
     );
     Some(Refused { reason: Reason::NameTaken, message })
-}
-
-/// What the target's code declares. Where no pod of the target will ever tell, what the code that runs declares.
-fn topology<'a>(app: &App, snapshot: &'a Snapshot, target: &Revision) -> Option<&'a Topology> {
-    let revision = snapshot.status.revision.as_ref();
-    let halted = revision.is_some_and(|revision| revision.failed.as_ref() == Some(&target.name));
-    let stable = || snapshot.topologies.get(revision?.stable.as_ref()?).filter(|_| halted || app.wanted() == 0);
-    snapshot.topologies.get(&target.name).or_else(stable)
 }
 
 /// What was refused is a condition, with the words of who refused it.
@@ -275,6 +269,28 @@ mod tests {
         assert_eq!(plan.status.revision, first.status.revision, "the deadline runs on");
         snapshot.status = plan.status.clone();
         assert_eq!(planned(&snapshot).status, plan.status, "the same facts write nothing");
+    }
+
+    #[test]
+    fn nobody_is_waited_for_to_say_what_the_code_needs_when_its_roll_was_halted_or_no_pod_is_wanted() {
+        let app = golden::app("minimal");
+        let mut snapshot = snapshot(true);
+        assert_eq!(condition(&planned(&snapshot), "Reconciling").1, "PodStarting", "a pod is about to tell");
+        let set = crate::objects::stateful_set(&app, &target(&app, &snapshot), 2, None);
+        snapshot.cluster.stateful_set = serde_json::from_value(set).unwrap();
+        let failed = Some(target(&app, &snapshot).name);
+        let stable = Some("stable".to_string());
+        snapshot.status.revision =
+            Some(faust_crds::Revision { target: failed.clone().unwrap(), failed, stable, ..Default::default() });
+        let halted = planned(&snapshot);
+        assert_eq!(condition(&halted, "TopicsReady").2, "no pod runs that could say what the code needs");
+
+        let mut stopped = app.clone();
+        stopped.spec.suspend = true;
+        snapshot.status.revision = None;
+        let stopped = plan(&stopped, &snapshot, &mut Bands::default());
+        assert_eq!(condition(&stopped, "TopicsReady").2, "no pod runs that could say what the code needs");
+        assert!(stopped.status.conditions.iter().all(|condition| condition.type_ != "Reconciling") && stopped.again >= STEADY);
     }
 
     #[test]
