@@ -42,6 +42,7 @@ need_native_libraries() {
   need make has_command make
   need pkg-config has_command pkg-config
   need zlib1g-dev has_c_header zlib.h
+  need libssl-dev has_c_header openssl/ssl.h
 }
 
 # The judge of metrics, and nothing else of the package: its server is not wanted.

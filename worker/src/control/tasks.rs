@@ -52,7 +52,7 @@ impl Tasks {
     pub fn follow(&mut self, event: GroupEvent, membership: &dyn Membership) -> Result<(), Refusal> {
         let status = &self.shared.status;
         match event {
-            GroupEvent::Assigned { generation, tasks } => {
+            GroupEvent::Assigned { generation, tasks, standbys: _ } => {
                 status.go_on();
                 status.wanted.set(tasks.len() as i64);
                 tracing::info!("generation {generation}: {} tasks", tasks.len());

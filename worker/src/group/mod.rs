@@ -58,6 +58,10 @@ pub(crate) trait Membership: Send + Sync + 'static {
     /// The stores of this process lack what their changelogs have. A static member whose place was kept lets the group know of it.
     fn cold(&self);
 
+    /// How many changelog records each copy of a task's tables that this worker has lacks, whether the task is its own, a standby, or
+    /// only left on its disk. Said whenever it has changed: the next rebalance goes by it, and a copy that has caught up may cause one.
+    fn copies(&self, lags: Vec<(TaskId, u64)>);
+
     /// Lets others take this member's tasks, while it goes on with them until they are taken; when it has none any more it leaves for
     /// good, and says [`Left`](GroupEvent::Left).
     fn drain(&self);
@@ -71,8 +75,9 @@ pub(crate) trait Membership: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GroupEvent {
     /// These tasks are this member's, all others are not. Tasks it had and that are not in the list are to be released. Told again
-    /// as it was when a wait is over that left everything in place.
-    Assigned { generation: i32, tasks: Vec<TaskId> },
+    /// as it was when a wait is over that left everything in place. Of `standbys` it keeps copies: their tables, brought up to date all
+    /// the time and used by nobody.
+    Assigned { generation: i32, tasks: Vec<TaskId>, standbys: Vec<TaskId> },
     /// The membership is gone (session expired, fenced by the coordinator): all task epochs end now, nothing may be committed or
     /// produced for them. The member joins anew by itself; an assignment follows. Neither lease nor commit serve the new membership
     /// before that next event is taken, so have the old one's epochs ended when you call [`next`](Membership::next) again.

@@ -30,7 +30,7 @@ impl SingleGroup {
         };
         let tasks = (0..).zip(groups).flat_map(partitions).collect();
         let events = Events::new();
-        events.push(GroupEvent::Assigned { generation: GENERATION, tasks });
+        events.push(GroupEvent::Assigned { generation: GENERATION, tasks, standbys: Vec::new() });
         let lease = Lease::new(Duration::from_millis(u64::MAX), Duration::ZERO);
         lease.renew(1);
         Arc::new(Self { offsets, lease, events })
@@ -65,6 +65,8 @@ impl Membership for SingleGroup {
 
     fn cold(&self) {}
 
+    fn copies(&self, _lags: Vec<(TaskId, u64)>) {}
+
     fn drain(&self) {
         self.events.push(GroupEvent::Left);
     }
@@ -84,14 +86,14 @@ mod tests {
     #[tokio::test]
     async fn a_second_start_finds_the_offsets_of_the_first() {
         let groups = vec![
-            CoPartitioned { topics: vec!["a".into()], partitions: 1 },
-            CoPartitioned { topics: vec!["b".into()], partitions: 2 },
+            CoPartitioned { topics: vec!["a".into()], partitions: 1, stateful: false, standbys: 0 },
+            CoPartitioned { topics: vec!["b".into()], partitions: 2, stateful: false, standbys: 0 },
         ];
         let offsets = Arc::new(Offsets::default());
         let group = SingleGroup::start(&groups, offsets.clone());
         let task = |group, partition| TaskId { group, partition };
         let all = vec![task(0, 0), task(1, 0), task(1, 1)];
-        assert_eq!(group.next().await, GroupEvent::Assigned { generation: 1, tasks: all });
+        assert_eq!(group.next().await, GroupEvent::Assigned { generation: 1, tasks: all, standbys: vec![] });
         assert!(group.lease().holds(crate::rt::uptime_millis()));
         let (a, b) = (TopicPartition::new("a", 0), TopicPartition::new("b", 1));
         group.commit(vec![(b.clone(), 7)]).await.unwrap();

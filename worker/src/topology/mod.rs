@@ -33,6 +33,10 @@ pub(crate) struct CoPartitioned {
     /// Source topics, sorted.
     pub topics: Vec<String>,
     pub partitions: u32,
+    /// It has tables: a task of it is best where they are on disk already.
+    pub stateful: bool,
+    /// How many copies of each task's tables other workers keep up to date, as far as there are others.
+    pub standbys: u32,
 }
 
 /// What one agent uses, in the order of its inputs.
@@ -155,6 +159,7 @@ impl Group {
                 ));
             }
         }
-        Ok(CoPartitioned { topics: self.topics.iter().map(|topic| topic.name.to_string()).collect(), partitions })
+        let topics = self.topics.iter().map(|topic| topic.name.to_string()).collect();
+        Ok(CoPartitioned { topics, partitions, stateful: !self.tables.is_empty(), standbys: 0 })
     }
 }

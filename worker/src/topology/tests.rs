@@ -80,7 +80,7 @@ fn one_agent_may_read_several_topics_and_they_count_as_used_together() {
     let topology = app.node().topology().unwrap();
     assert_eq!(shape(&topology), [["a b", "", "both"].map(str::to_string)]);
     let group = topology.groups[0].partitioned(&counts(&[("a", 4), ("b", 4)])).unwrap();
-    assert_eq!(group, CoPartitioned { topics: vec!["a".into(), "b".into()], partitions: 4 });
+    assert_eq!(group, CoPartitioned { topics: vec!["a".into(), "b".into()], partitions: 4, stateful: false, standbys: 0 });
 }
 
 #[test]

@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn tasks_are_the_partitions_of_all_their_topics_and_come_back_as_tasks() {
         let groups = vec![
-            CoPartitioned { topics: vec!["a".into(), "b".into()], partitions: 4 },
-            CoPartitioned { topics: vec!["c".into()], partitions: 1 },
+            CoPartitioned { topics: vec!["a".into(), "b".into()], partitions: 4, stateful: false, standbys: 0 },
+            CoPartitioned { topics: vec!["c".into()], partitions: 1, stateful: false, standbys: 0 },
         ];
         let active = vec![task(0, 1), task(0, 3), task(1, 0)];
         let said =
@@ -160,7 +160,7 @@ mod tests {
     /// The coordinator keeps a group in one record, and brokers take records up to 1 MiB by default.
     #[test]
     fn a_group_of_300_members_and_5_000_partitions_fits_one_record() {
-        let groups = vec![CoPartitioned { topics: vec!["some-topic-of-usual-length".into()], partitions: 5_000 }];
+        let groups = vec![CoPartitioned { topics: vec!["some-topic-of-usual-length".into()], partitions: 5_000, stateful: false, standbys: 0 }];
         let member = |member: u32| {
             let active: Vec<_> =
                 (0..5_000).filter(|partition| partition % 300 == member).map(|partition| task(0, partition)).collect();

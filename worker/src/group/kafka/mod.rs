@@ -16,7 +16,7 @@ use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
 use crate::log::BoxFuture;
 use crate::rt;
 use crate::time::TopicPartition;
-use crate::topology::Groups;
+use crate::topology::{Groups, TaskId};
 
 mod actor;
 mod consumer;
@@ -211,6 +211,10 @@ impl Membership for KafkaGroup {
 
     fn cold(&self) {
         self.say(None, Input::Cold);
+    }
+
+    fn copies(&self, lags: Vec<(TaskId, u64)>) {
+        self.say(None, Input::Copies { lags });
     }
 
     fn drain(&self) {

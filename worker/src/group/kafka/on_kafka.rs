@@ -19,7 +19,7 @@ fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> Gr
     GroupSettings {
         group_id: group_id.to_string(),
         client: Client::new(Config::parse(&broker.bootstrap(), "faust-test").unwrap()),
-        groups: vec![CoPartitioned { topics: vec![topic.to_string()], partitions }],
+        groups: vec![CoPartitioned { topics: vec![topic.to_string()], partitions, stateful: false, standbys: 0 }],
         session_timeout: SESSION,
         rebalance_timeout: Duration::from_secs(20),
         margin: SESSION / 3,
@@ -37,7 +37,7 @@ async fn assigned(group: &KafkaGroup) -> (i32, Vec<TaskId>) {
     in_time(async {
         loop {
             match group.next().await {
-                GroupEvent::Assigned { generation, tasks } => return (generation, tasks),
+                GroupEvent::Assigned { generation, tasks, .. } => return (generation, tasks),
                 GroupEvent::Away { .. } => {}
                 other => panic!("{other:?}"),
             }

@@ -116,7 +116,7 @@ mod tests {
         shared.end_lease();
         shared.tell(1, 1, GroupEvent::Lost { reason: "away for too long".into() });
         shared.renew(60_000, 1);
-        shared.tell(2, 1, GroupEvent::Assigned { generation: 9, tasks: vec![] });
+        shared.tell(2, 1, GroupEvent::Assigned { generation: 9, tasks: vec![], standbys: vec![] });
         assert!(!shared.lease.holds(60_001));
         assert!(matches!(shared.next().await, GroupEvent::Lost { .. }));
         assert!(!shared.lease.holds(60_001), "it has heard, and not yet acted");

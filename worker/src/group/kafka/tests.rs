@@ -8,7 +8,7 @@ use crate::group::userdata::Assignment;
 use crate::topology::{CoPartitioned, TaskId};
 
 fn groups() -> Groups {
-    vec![CoPartitioned { topics: vec!["views".into()], partitions: 1 }]
+    vec![CoPartitioned { topics: vec!["views".into()], partitions: 1, stateful: false, standbys: 0 }]
 }
 
 fn everything() -> Assignment {

@@ -4,6 +4,7 @@ use super::Verdict;
 use crate::group::GroupEvent;
 use crate::group::userdata::{Assignment, Subscription};
 use crate::time::TopicPartition;
+use crate::topology::TaskId;
 
 /// What happened. Answers count only as long as the link stands over which they were asked.
 #[derive(Clone, Debug)]
@@ -45,6 +46,10 @@ pub(crate) enum Input {
     },
     /// A store of ours lacked rows that its changelog has.
     Cold,
+    /// What the copies lack that this worker has.
+    Copies {
+        lags: Vec<(TaskId, u64)>,
+    },
     /// Give everything away and leave.
     Drain,
     /// The process ends.

@@ -73,6 +73,8 @@ pub(crate) struct Protocol {
     nonce: u64,
     /// The leader planned the last assignment before it had heard what this process says: it is what a predecessor had.
     unheard: bool,
+    /// What the worker's copies lack, as it said last.
+    copies: Vec<(TaskId, u64)>,
     /// Everything is given away, then the member leaves.
     draining: bool,
     /// The process ends, and waits for nothing that it can do without.
@@ -134,6 +136,7 @@ impl Protocol {
             pending: Vec::new(),
             said: Subscription::default(),
             unheard: false,
+            copies: Vec::new(),
             draining: false,
             ending: false,
             seq: 0,
@@ -210,6 +213,7 @@ impl Protocol {
             Input::Refused { reason } => self.fail(reason),
             Input::Released { seq } => self.released(seq),
             Input::Cold => self.cold(),
+            Input::Copies { lags } => self.copies = lags,
             Input::Drain => self.drain(),
             Input::End => self.end(),
             Input::LeaveAnswered { verdict } if self.step == Step::Leave => self.leave_answered(now, verdict),
@@ -315,7 +319,7 @@ impl Protocol {
             generation: self.held.as_ref().map_or(-1, |held| held.generation),
             active: hand,
             standby: Vec::new(),
-            positions: Vec::new(),
+            positions: self.copies.clone(),
             topology: self.topology,
             draining: self.draining,
         };
@@ -605,7 +609,11 @@ impl Protocol {
         let Some(held) = &self.held else { return };
         let foreign = held.assignment.topology != self.topology;
         self.unreachable = None;
-        self.emit(GroupEvent::Assigned { generation: held.generation, tasks: held.assignment.active.clone() });
+        self.emit(GroupEvent::Assigned {
+            generation: held.generation,
+            tasks: held.assignment.active.clone(),
+            standbys: held.assignment.standby.clone(),
+        });
         if foreign {
             let reason = "the group's leader runs this app with other topics or partition counts; this worker gets tasks when the \
                           workers of the other version have left"

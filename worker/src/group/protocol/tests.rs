@@ -16,7 +16,7 @@ fn tasks(partitions: impl IntoIterator<Item = u32>) -> Vec<TaskId> {
 }
 
 fn groups() -> Groups {
-    vec![CoPartitioned { topics: vec!["views".into()], partitions: 4 }]
+    vec![CoPartitioned { topics: vec!["views".into()], partitions: 4, stateful: false, standbys: 0 }]
 }
 
 /// A member with whoever talks to it: it checks on every step what must hold whatever happens.
@@ -133,7 +133,7 @@ impl Talk {
 
     fn hear(&mut self, seq: u64, event: GroupEvent) {
         match &event {
-            GroupEvent::Assigned { generation, tasks } => {
+            GroupEvent::Assigned { generation, tasks, .. } => {
                 assert!(
                     self.assigned.as_ref().is_none_or(|(newest, _)| newest <= generation),
                     "an older generation after a newer one"
@@ -263,7 +263,7 @@ fn what_is_taken_away_stays_claimed_until_it_is_released_and_then_the_member_joi
     let nonce = talk.join.as_ref().unwrap().nonce;
     talk.joined(2);
     talk.synced(tasks(0..2), true);
-    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2) }]);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2), standbys: vec![] }]);
     assert!(talk.join.is_none(), "not before the worker has let go");
     talk.released();
     let said = talk.join.as_ref().unwrap();
@@ -320,7 +320,7 @@ fn a_generation_that_moved_on_while_the_join_is_out_is_no_loss() {
     talk.say(Input::CommitRefused { by: by.clone(), verdict: Verdict::of(22) });
     talk.synced(tasks(0..4), false);
     talk.say(Input::CommitRefused { by, verdict: Verdict::of(22) });
-    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..4) }]);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..4), standbys: vec![] }]);
 }
 
 /// A slow member may hold a rebalance up for as long as the rebalance timeout; the others go on working meanwhile.
@@ -356,7 +356,7 @@ fn a_member_that_was_stopped_beyond_its_session_loses_everything_at_its_first_he
     assert_eq!(talk.join.as_ref().map(|said| (said.active.len(), said.generation)), Some((0, -1)));
     talk.joined(7);
     talk.synced(tasks(2..4), false);
-    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 7, tasks: tasks(2..4) });
+    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 7, tasks: tasks(2..4), standbys: vec![] });
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn a_static_member_that_comes_back_as_it_was_asks_for_nothing() {
     predecessor.connected();
     let portrait = predecessor.said.portrait();
     let mut talk = Talk::back(tasks(0..2), false, Heard { nonce: 3, portrait });
-    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 7, tasks: tasks(0..2) }]);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 7, tasks: tasks(0..2), standbys: vec![] }]);
     assert!(talk.join.is_none());
     talk.wait(1_000);
     talk.beaten(0);
@@ -500,7 +500,7 @@ fn a_draining_member_works_until_its_tasks_are_taken_and_leaves_when_it_has_let_
     assert!(talk.events.is_empty(), "nothing stops yet");
     talk.joined(2);
     talk.synced(vec![], true);
-    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: vec![] }]);
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: vec![], standbys: vec![] }]);
     assert!(talk.leased && !talk.leaving, "it may still commit what it has in hand");
     talk.released();
     assert!(talk.leaving);
@@ -571,12 +571,12 @@ fn a_drain_that_comes_while_a_join_is_out_is_said_in_the_next_one() {
     talk.say(Input::Drain);
     talk.joined(2);
     talk.synced(tasks(0..4), false);
-    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2) }], "it takes nothing up");
+    assert_eq!(talk.events, [GroupEvent::Assigned { generation: 2, tasks: tasks(0..2), standbys: vec![] }], "it takes nothing up");
     assert!(talk.join.as_ref().unwrap().draining);
     // A leader of an older version knows nothing of it.
     talk.joined(3);
     talk.synced(tasks(0..4), false);
-    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 3, tasks: vec![] });
+    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 3, tasks: vec![], standbys: vec![] });
 }
 
 #[test]

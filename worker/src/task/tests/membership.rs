@@ -50,7 +50,7 @@ impl ToldGroup {
     /// The partitions of the only co-partition group that are this member's from now on.
     pub fn assign(&self, partitions: &[u32]) {
         let tasks = partitions.iter().map(|&partition| TaskId { group: 0, partition }).collect();
-        self.say(GroupEvent::Assigned { generation: 1, tasks });
+        self.say(GroupEvent::Assigned { generation: 1, tasks, standbys: vec![] });
     }
 
     pub fn lose(&self) {
@@ -114,6 +114,8 @@ impl Membership for ToldGroup {
     }
 
     fn cold(&self) {}
+
+    fn copies(&self, _lags: Vec<(TaskId, u64)>) {}
 
     fn drain(&self) {}
 
