@@ -22,8 +22,11 @@ struct InHand {
 
 impl Cluster {
     fn new(sizes: &[u32], members: usize) -> Self {
-        let groups =
-            sizes.iter().enumerate().map(|(i, &partitions)| CoPartitioned { topics: vec![format!("t{i}")], partitions, stateful: false, standbys: 0 }).collect();
+        let groups = sizes
+            .iter()
+            .enumerate()
+            .map(|(i, &partitions)| CoPartitioned { topics: vec![format!("t{i}")], partitions, stateful: false, standbys: 0 })
+            .collect();
         let members = (0..members).map(|i| (format!("m{i:04}"), InHand::default())).collect();
         Self { groups, generation: 0, members }
     }

@@ -160,7 +160,12 @@ mod tests {
     /// The coordinator keeps a group in one record, and brokers take records up to 1 MiB by default.
     #[test]
     fn a_group_of_300_members_and_5_000_partitions_fits_one_record() {
-        let groups = vec![CoPartitioned { topics: vec!["some-topic-of-usual-length".into()], partitions: 5_000, stateful: false, standbys: 0 }];
+        let groups = vec![CoPartitioned {
+            topics: vec!["some-topic-of-usual-length".into()],
+            partitions: 5_000,
+            stateful: false,
+            standbys: 0,
+        }];
         let member = |member: u32| {
             let active: Vec<_> =
                 (0..5_000).filter(|partition| partition % 300 == member).map(|partition| task(0, partition)).collect();
