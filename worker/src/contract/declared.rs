@@ -7,8 +7,7 @@ use crate::cli::{ExitReason, Refusal};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declared {
     pub topics: Vec<DeclaredTopic>,
-    /// Names of tables.
-    pub tables: Vec<String>,
+    pub tables: Vec<DeclaredTable>,
 }
 
 /// A topic with the partitions that it is to have, where that is said.
@@ -18,13 +17,20 @@ pub(crate) struct DeclaredTopic {
     pub partitions: Option<u64>,
 }
 
+/// A table with the copies that other workers are to keep of it, where that is said.
+#[derive(Clone, Debug)]
+pub(crate) struct DeclaredTable {
+    pub name: String,
+    pub standby_replicas: Option<u64>,
+}
+
 impl Declared {
     /// Refuses the first entry that the program doesn't have or contradicts.
     pub fn check(&self, program: &Description) -> Result<(), Refusal> {
         for topic in &self.topics {
             self.check_topic(topic, program)?;
         }
-        for name in &self.tables {
+        for DeclaredTable { name, .. } in &self.tables {
             let known = program.tables.iter().map(|table| table.name.as_str());
             if !known.clone().any(|table| table == name) {
                 return Err(refuse("table", name, &format!("which the program doesn't have; it has {}", list(known))));
@@ -36,6 +42,12 @@ impl Declared {
     /// How many partitions a topic is to have, if the configuration says so.
     pub fn partitions(&self, topic: &str) -> Option<u64> {
         self.topics.iter().find(|declared| declared.name == topic)?.partitions
+    }
+
+    /// How many copies other workers are to keep of a table, if the configuration says so of this one.
+    pub fn standby_replicas(&self, table: &str) -> Option<u32> {
+        let said = self.tables.iter().find(|declared| declared.name == table)?.standby_replicas?;
+        Some(said.try_into().unwrap_or(u32::MAX))
     }
 
     fn check_topic(&self, DeclaredTopic { name, partitions }: &DeclaredTopic, program: &Description) -> Result<(), Refusal> {

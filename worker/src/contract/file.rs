@@ -1,7 +1,7 @@
 //! What an `app.yaml` says. What the user wrote in it is strict; what else it has is the operator's, and what a worker doesn't know
 //! of that it must ignore, or a new operator would stop every older image.
 
-use super::declared::{Declared, DeclaredTopic};
+use super::declared::{Declared, DeclaredTable, DeclaredTopic};
 use super::section::{Section, Source};
 use super::{FEATURES, VERSION};
 use crate::cli::Refusal;
@@ -15,6 +15,10 @@ pub(super) struct ConfigFile {
     /// Dotted paths of what isn't known here.
     pub ignored: Vec<String>,
 }
+
+/// Keys in no section and the settings that they are.
+const SETTINGS_AT_THE_ROOT: [(&str, &str); 2] =
+    [("topicManagement", "topic-management"), ("standbyReplicas", "standby-replicas")];
 
 /// Keys beside `settings:` and the settings that they are.
 const SETTINGS_BY_SECTION: [(&str, &str, &str); 4] = [
@@ -35,15 +39,15 @@ impl ConfigFile {
         for name in ["kafka", "processing", "storage", "shutdown"] {
             file.operators(name, root.section(name)?)?;
         }
-        if let Some(who) = root.text("topicManagement")? {
-            file.settings.set("topic-management", who, root.place("topicManagement"))?;
+        for (key, setting) in SETTINGS_AT_THE_ROOT {
+            if let Some(text) = root.text(key)? {
+                file.settings.set(setting, text, root.place(key))?;
+            }
         }
         let mut user = root.section("settings")?;
         for (name, text) in user.texts()? {
             file.settings.set(&name, text, user.place(&name))?;
         }
-        // Nothing keeps standbys yet, so what is said of them is read and nothing comes of it.
-        root.number("standbyReplicas")?;
         for topic in root.list("topics")? {
             file.topic(topic)?;
         }
@@ -119,8 +123,8 @@ impl ConfigFile {
     }
 
     fn table(&mut self, mut table: Section) -> Result<(), Refusal> {
-        self.declared.tables.push(table.required_text("name")?);
-        table.number("standbyReplicas")?;
+        let name = table.required_text("name")?;
+        self.declared.tables.push(DeclaredTable { name, standby_replicas: table.number("standbyReplicas")? });
         self.ignored.extend(table.unknown());
         Ok(())
     }

@@ -14,7 +14,7 @@ mod tests;
 
 pub(crate) use declared::Declared;
 #[cfg(test)]
-pub(crate) use declared::DeclaredTopic;
+pub(crate) use declared::{DeclaredTable, DeclaredTopic};
 pub(crate) use description::Description;
 #[cfg(feature = "kafka")]
 pub(crate) use labels::zone;

@@ -45,12 +45,14 @@ fn what_an_operator_writes_is_read_without_anything_ignored_and_fits_its_app() {
     let file = parse(&std::fs::read_to_string(GOLDEN).unwrap()).unwrap();
     assert_eq!(file.ignored, Vec::<String>::new());
     file.declared.check(&description()).unwrap();
+    assert_eq!(file.declared.standby_replicas("page_counts"), Some(2));
     let code = Settings::new().broker("memory://").store(crate::Store::Memory);
     let settings = crate::settings::resolve("page-views", &code, &file.settings, [], &[]).unwrap().listing();
     for line in [
         "broker = kafka:9092 (file)",
         "commit-interval = 1s (file)",
         "topic-management = operator (file)",
+        "standby-replicas = 1 (file)",
         "datadir = /var/lib/faust (file)",
         "shutdown-timeout = 1m30s (file)",
         "log-level = info (file)",

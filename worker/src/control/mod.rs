@@ -203,7 +203,7 @@ impl Starting {
                     stops.recv().await;
                     return Ok(());
                 }
-                groups = topics::prepare(&*log, &topology, &declared, settings.topic_management, &status) => groups?,
+                groups = topics::prepare(&*log, &topology, &declared, &settings, &status) => groups?,
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);

@@ -8,8 +8,9 @@ use crate::cli::Refusal;
 use crate::contract::Declared;
 use crate::log::{Log, LogError, NewTopic, TopicFacts};
 use crate::readiness::{Reason, Unready};
-use crate::settings::TopicManagement;
+use crate::settings::{Resolved, TopicManagement};
 use crate::status::Status;
+use crate::table::TableNode;
 use crate::topology::{CHANGELOG_CONFIG, Groups, Topology};
 
 /// Between two looks at what is missing.
@@ -20,11 +21,11 @@ pub(super) async fn prepare(
     log: &dyn Log,
     topology: &Topology,
     configured: &Declared,
-    management: TopicManagement,
+    settings: &Resolved,
     status: &Status,
 ) -> Result<Groups, Refusal> {
     loop {
-        match look(log, topology, configured, management).await {
+        match look(log, topology, configured, settings).await {
             Ok(groups) => {
                 status.go_on();
                 return Ok(groups);
@@ -57,7 +58,7 @@ impl From<String> for Problem {
     }
 }
 
-async fn look(log: &dyn Log, topology: &Topology, configured: &Declared, management: TopicManagement) -> Result<Groups, Problem> {
+async fn look(log: &dyn Log, topology: &Topology, configured: &Declared, settings: &Resolved) -> Result<Groups, Problem> {
     let used = || topology.groups.iter().flat_map(|group| &group.topics).chain(&topology.sinks);
     create_declared_in_memory(log, used(), configured).await?;
     let names: Vec<String> = used().map(|topic| topic.name.to_string()).collect();
@@ -87,8 +88,12 @@ async fn look(log: &dyn Log, topology: &Topology, configured: &Declared, managem
             .into());
         }
     }
-    let groups = topology.groups.iter().map(|group| group.partitioned(&counts)).collect::<Result<Groups, String>>()?;
-    changelogs(log, topology, &groups, management).await?;
+    let mut groups = topology.groups.iter().map(|group| group.partitioned(&counts)).collect::<Result<Groups, String>>()?;
+    for (group, found) in topology.groups.iter().zip(&mut groups) {
+        let copies = |table: &&TableNode| configured.standby_replicas(table.name).unwrap_or(settings.standby_replicas);
+        found.standbys = group.tables.iter().map(copies).max().unwrap_or(0);
+    }
+    changelogs(log, topology, &groups, settings.topic_management).await?;
     for topic in used() {
         topic.partitions.store(counts[topic.name], Ordering::Relaxed);
     }
@@ -163,9 +168,15 @@ async fn changelogs(log: &dyn Log, topology: &Topology, groups: &Groups, managem
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::DeclaredTopic;
+    use crate::contract::{DeclaredTable, DeclaredTopic};
     use crate::log::MemoryLog;
-    use crate::{App, Topic};
+    use crate::settings::FileLayer;
+    use crate::{App, Settings, Store, Table, Topic};
+
+    fn settings() -> Resolved {
+        let code = Settings::new().broker("memory://").store(Store::Memory).standby_replicas(2);
+        crate::settings::resolve("counted", &code, &FileLayer::default(), [], &[]).unwrap()
+    }
 
     #[tokio::test]
     async fn a_source_with_another_number_of_partitions_than_is_configured_is_waited_for() {
@@ -180,7 +191,7 @@ mod tests {
         log.create(&[NewTopic { name: "orders".into(), partitions: 6, config: vec![] }]).await.unwrap();
         let found = async |partitions| {
             let topics = vec![DeclaredTopic { name: "orders".into(), partitions }];
-            look(&*log, &topology, &Declared { topics, tables: vec![] }, TopicManagement::Operator).await
+            look(&*log, &topology, &Declared { topics, tables: vec![] }, &settings()).await
         };
         for partitions in [None, Some(6)] {
             assert!(found(partitions).await.is_ok_and(|groups| groups[0].partitions == 6));
@@ -190,5 +201,22 @@ mod tests {
             unready.sentence,
             "topic `orders` has 6 partitions and the configuration declares it with 12; change the topic or its declaration"
         );
+    }
+
+    #[tokio::test]
+    async fn tables_that_are_used_together_have_as_many_copies_as_the_one_that_needs_most() {
+        let app = App::new("copied");
+        let topic = |name: &str| -> Topic<String, u64> { app.topic(name) };
+        let table = |name: &str| -> Table<String, u64> { app.table(name) };
+        app.agent("none", topic("a"), async |_| Ok(()));
+        app.agent("as-set", (topic("b"), table("plain")), async |_, _| Ok(()));
+        app.agent("none-wanted", (topic("c"), table("cheap")), async |_, _| Ok(()));
+        app.agent("most", (topic("d"), table("cheaper"), table("dear")), async |_, _, _| Ok(()));
+        let topology = app.node().topology().unwrap();
+        let said = [("cheap", Some(0)), ("cheaper", Some(0)), ("dear", Some(3)), ("plain", None)];
+        let tables = said.map(|(name, standby_replicas)| DeclaredTable { name: name.into(), standby_replicas }).to_vec();
+        let found = look(&*MemoryLog::new(8), &topology, &Declared { topics: vec![], tables }, &settings()).await;
+        let Ok(groups) = found else { panic!("not found") };
+        assert_eq!(groups.iter().map(|group| group.standbys).collect::<Vec<_>>(), [0, 2, 0, 3]);
     }
 }

@@ -327,6 +327,23 @@ impl Kind for Count {
     }
 }
 
+/// How many copies; none is a number of them.
+pub(super) struct Replicas;
+
+impl Kind for Replicas {
+    type Value = u32;
+    const PLACEHOLDER: &'static str = "number";
+    const EXPECTED: &'static str = "a whole number, also 0";
+
+    fn parse(text: &str) -> Option<u32> {
+        text.parse().ok()
+    }
+
+    fn show(count: &u32) -> String {
+        count.to_string()
+    }
+}
+
 /// Bytes.
 pub(super) use size::Size;
 

@@ -142,6 +142,21 @@ impl Settings {
         self.with("restore-rate", bytes_per_second.to_string())
     }
 
+    /// How many other workers keep a copy of each table up to date, as far as there are others.
+    pub fn standby_replicas(self, copies: u32) -> Self {
+        self.with("standby-replicas", copies.to_string())
+    }
+
+    /// A copy that lacks at most so many changelog records has caught up, and may take its partition over.
+    pub fn recovery_lag(self, records: u64) -> Self {
+        self.with("recovery-lag", records.to_string())
+    }
+
+    /// How many copies are made at a time for the sake of moving partitions to other workers.
+    pub fn max_warmups(self, copies: u64) -> Self {
+        self.with("max-warmups", copies.to_string())
+    }
+
     /// Who creates topics.
     pub fn topic_management(self, who: TopicManagement) -> Self {
         self.with("topic-management", Choice::<TopicManagement>::show(&who))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::error::SettingsError;
 use super::kind::{
     Address, Broker, Brokers, Choice, Count, HostAndPort, InstanceId, Kind, Level, LogLevel, NodeName, OnDecodeError, Optional,
-    Path, Port, Rate, Span, Store, TopicManagement,
+    Path, Port, Rate, Replicas, Span, Store, TopicManagement,
 };
 use super::properties::{self, Properties};
 use super::resolve::{Given, Origin, Property};
@@ -115,6 +115,13 @@ settings! {
         "After how long a changed store is flushed to disk";
     "restore-rate" restore_rate: Rate => Option<u64> = "unlimited",
         "Bytes per second that restoring tables reads at most";
+    "standby-replicas" standby_replicas: Replicas => u32 = "1",
+        "How many other workers keep a copy of each table up to date, as far as there are others; a partition goes to one of them when \
+         its worker is gone";
+    "recovery-lag" recovery_lag: Count => u64 = "10000",
+        "A copy that lacks at most so many changelog records has caught up: a partition with tables moves only to such a one";
+    "max-warmups" max_warmups: Count => u64 = "2",
+        "How many copies are made at a time for the sake of moving partitions to other workers";
     "topic-management" topic_management: Choice<TopicManagement> => TopicManagement = "worker",
         "Who creates topics: the worker its changelogs, or an operator all of them, for which the worker waits";
     "instance-id" instance_id: Optional<InstanceId> => Option<String> = "none",

@@ -127,6 +127,9 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .flush_records(2_000)
         .flush_interval(mins(90))
         .restore_rate(5)
+        .standby_replicas(0)
+        .recovery_lag(100)
+        .max_warmups(3)
         .topic_management(TopicManagement::Operator)
         .instance_id("shop-0")
         .advertised_address("shop-0.shop.default.svc:6066")
@@ -161,6 +164,9 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "2000",
             "1h30m",
             "5",
+            "0",
+            "100",
+            "3",
             "operator",
             "shop-0",
             "shop-0.shop.default.svc:6066",

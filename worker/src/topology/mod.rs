@@ -136,7 +136,7 @@ impl Group {
         self.topics.iter().any(topic) || self.tables.iter().any(table)
     }
 
-    /// The group with the partition counts found, or what is wrong with them, in a sentence.
+    /// The group with the partition counts found and no copies yet, or what is wrong with the counts, in a sentence.
     pub fn partitioned(&self, counts: &BTreeMap<String, u32>) -> Result<CoPartitioned, String> {
         let first = self.topics[0];
         let partitions = counts[first.name];
