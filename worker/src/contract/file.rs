@@ -17,8 +17,7 @@ pub(super) struct ConfigFile {
 }
 
 /// Keys in no section and the settings that they are.
-const SETTINGS_AT_THE_ROOT: [(&str, &str); 2] =
-    [("topicManagement", "topic-management"), ("standbyReplicas", "standby-replicas")];
+const SETTINGS_AT_THE_ROOT: [(&str, &str); 2] = [("topicManagement", "topic-management"), ("standbyReplicas", "standby-replicas")];
 
 /// Keys beside `settings:` and the settings that they are.
 const SETTINGS_BY_SECTION: [(&str, &str, &str); 4] = [

@@ -60,6 +60,7 @@ pub(crate) trait Membership: Send + Sync + 'static {
 
     /// How many changelog records each copy of a task's tables that this worker has lacks, whether the task is its own, a standby, or
     /// only left on its disk. Said whenever it has changed: the next rebalance goes by it, and a copy that has caught up may cause one.
+    #[allow(dead_code, reason = "said by whoever keeps copies")]
     fn copies(&self, lags: Vec<(TaskId, u64)>);
 
     /// Lets others take this member's tasks, while it goes on with them until they are taken; when it has none any more it leaves for
