@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::readiness::{Reason, Unready};
 use crate::rt::{self, Instant};
-use crate::state::{Progress, WipeReason};
+use crate::state::{Horizon, Progress, WipeReason};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
@@ -127,6 +127,8 @@ pub(crate) struct Status {
     tasks: Mutex<BTreeMap<TaskId, Arc<TaskMeter>>>,
     /// How many tasks the last assignment gave this worker.
     pub wanted: Gauge,
+    /// Of how many other tasks it is to keep copies.
+    pub wanted_standbys: Gauge,
     waiting: Notice,
     /// Why it waits.
     reason: Mutex<Reason>,
@@ -144,6 +146,7 @@ impl Status {
             app,
             tasks: Mutex::default(),
             wanted: Gauge::default(),
+            wanted_standbys: Gauge::default(),
             waiting: Notice::default(),
             reason: Mutex::new(Reason::Joining),
             fatal: Mutex::default(),
@@ -231,7 +234,7 @@ impl Status {
         if let Some(sentence) = self.away.lasting(patience) {
             return Err(Unready::new(Reason::WaitingForKafka, sentence));
         }
-        if let Some((task, problem)) = self.present().find_map(|task| task.unready().map(|problem| (task, problem))) {
+        if let Some((task, problem)) = self.active().find_map(|task| task.unready().map(|problem| (task, problem))) {
             return Err(Unready::new(problem.reason, format!("task {}: {}", task.id, problem.sentence)));
         }
         if wanted < 0 {
@@ -245,29 +248,55 @@ impl Status {
         Ok(())
     }
 
-    /// Whether every task that is this worker's runs, whatever else is in the way.
-    pub fn caught_up(&self) -> bool {
+    /// Whether every task that is this worker's runs, whatever else is in the way, and no standby lacks more than `recovery_lag`.
+    pub fn caught_up(&self, recovery_lag: u64) -> bool {
         let wanted = self.wanted.get();
-        wanted >= 0 && self.tasks_running() >= wanted
+        let near = |task: &Arc<TaskMeter>| task.copy_lag().is_some_and(|lag| lag <= recovery_lag);
+        let standbys = self.standbys().filter(near).count() as i64;
+        wanted >= 0 && self.tasks_running() >= wanted && standbys >= self.wanted_standbys.get()
     }
 
     /// Records between committed offset and end, over all inputs of this worker; none while one of them isn't known, also because its
     /// task has yet to be opened.
     pub fn lag(&self) -> Option<i64> {
         let wanted = self.wanted.get();
-        let kept = self.present().filter(|task| task.stage() != Stage::Draining).count() as i64;
+        let kept = self.active().filter(|task| task.stage() != Stage::Draining).count() as i64;
         if wanted < 0 || kept < wanted {
             return None;
         }
-        self.present().map(|task| task.inputs.iter().map(|input| input.lag()).sum::<Option<i64>>()).sum()
+        self.active().map(|task| task.inputs.iter().map(|input| input.lag()).sum::<Option<i64>>()).sum()
     }
 
-    fn present(&self) -> impl Iterator<Item = Arc<TaskMeter>> {
-        self.tasks().into_iter().filter(|task| task.stage() != Stage::Absent)
+    /// The tasks that are this worker's to run.
+    pub fn active(&self) -> impl Iterator<Item = Arc<TaskMeter>> {
+        self.tasks().into_iter().filter(|task| task.has_role(Role::Active))
+    }
+
+    /// The tasks of which it keeps copies.
+    pub fn standbys(&self) -> impl Iterator<Item = Arc<TaskMeter>> {
+        self.tasks().into_iter().filter(|task| task.has_role(Role::Standby))
     }
 
     fn tasks_running(&self) -> i64 {
-        self.present().filter(|task| task.stage() == Stage::Running).count() as i64
+        self.active().filter(|task| task.stage() == Stage::Running).count() as i64
+    }
+}
+
+/// What a worker is to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It processes the task's records and writes its tables.
+    Active,
+    /// It keeps a copy of the task's tables.
+    Standby,
+}
+
+impl Role {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Standby => "standby",
+        }
     }
 }
 
@@ -308,6 +337,7 @@ pub(crate) struct TaskMeter {
     pub missed_commits: Gauge,
     /// Times that the task dropped its work and read again from the committed offset.
     pub starts_over: Counter,
+    role: Mutex<Role>,
     stage: Mutex<Stage>,
     problem: Notice,
     /// Why an input stands still for the rest of the epoch.
@@ -328,6 +358,7 @@ impl TaskMeter {
             commits: Counter::default(),
             missed_commits: Gauge::default(),
             starts_over: Counter::default(),
+            role: Mutex::new(Role::Active),
             stage: Mutex::new(Stage::Absent),
             problem: Notice::default(),
             pause: Notice::default(),
@@ -337,6 +368,27 @@ impl TaskMeter {
 
     pub fn stage(&self) -> Stage {
         *self.stage.lock().unwrap()
+    }
+
+    /// What this worker is to the task, or was when it had it last.
+    pub fn role(&self) -> Role {
+        *self.role.lock().unwrap()
+    }
+
+    pub fn set_role(&self, role: Role) {
+        *self.role.lock().unwrap() = role;
+    }
+
+    fn has_role(&self, role: Role) -> bool {
+        self.stage() != Stage::Absent && self.role() == role
+    }
+
+    /// How many changelog records this worker's copy of the task's tables lacks; none without a copy, or while that isn't known.
+    pub fn copy_lag(&self) -> Option<u64> {
+        if self.tables.is_empty() || (self.has_role(Role::Active) && self.stage() == Stage::Running) {
+            return Some(0);
+        }
+        self.tables.iter().map(|table| table.lag()).sum()
     }
 
     /// A new stage; whatever was in the way is over.
@@ -470,10 +522,14 @@ pub(crate) struct TableMeter {
     pub changed: Counter,
     /// Records read from the changelog to rebuild the store.
     pub restored: Counter,
+    /// Records that came as a standby, behind those.
+    pub followed: Counter,
     /// The changelog offset that the store has reached.
     pub stored: Gauge,
     /// The changelog offset that survives `kill -9`.
     pub flushed: Gauge,
+    /// The changelog's end, for those that follow it.
+    pub horizon: Horizon,
     wipes: Mutex<BTreeMap<WipeReason, u64>>,
     restore: Mutex<Option<Arc<Progress>>>,
 }
@@ -485,8 +541,10 @@ impl TableMeter {
             partition,
             changed: Counter::default(),
             restored: Counter::default(),
+            followed: Counter::default(),
             stored: Gauge::default(),
             flushed: Gauge::default(),
+            horizon: Horizon::default(),
             wipes: Default::default(),
             restore: Mutex::default(),
         }
@@ -499,6 +557,12 @@ impl TableMeter {
     /// How often the store was emptied, by reason.
     pub fn wipes(&self) -> BTreeMap<WipeReason, u64> {
         self.wipes.lock().unwrap().clone()
+    }
+
+    /// How many changelog records the store lacks, as far as known: offsets, an upper bound.
+    pub fn lag(&self) -> Option<u64> {
+        let stored = self.stored.get();
+        Some((self.horizon.end()? - stored).max(0) as u64).filter(|_| stored >= 0)
     }
 
     /// The restore under way.
@@ -551,7 +615,7 @@ mod tests {
         let status = Status::new("shop");
         status.wanted.set(0);
         status.idle("others run another version".into());
-        assert_eq!((status.running(), status.caught_up(), status.lag()), (Ok(()), true, Some(0)));
+        assert_eq!((status.running(), status.caught_up(0), status.lag()), (Ok(()), true, Some(0)));
         assert_eq!(status.idle_because().as_deref(), Some("others run another version"));
         status.go_on();
         assert_eq!(status.idle_because(), None);

@@ -18,7 +18,7 @@ use crate::topology::{self, Topology};
 mod running;
 mod worker;
 
-pub(crate) use running::Running;
+pub(crate) use running::{Running, StaleRow};
 pub use worker::Worker;
 
 /// A stream-processing app: topics, tables and agents, declared before it runs.

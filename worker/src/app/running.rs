@@ -5,14 +5,20 @@ use std::sync::{Arc, OnceLock, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::control::drain::{DrainHandle, DrainState};
-use crate::error::QueryError;
+use crate::error::{QueryError, TableError};
 use crate::group::Membership;
 use crate::log::{Log, Producer, partition_of};
 use crate::readiness::{Reason, Unready};
+use crate::rt::Rt;
+use crate::state::StoreId;
 use crate::status::Status;
 use crate::table::TableNode;
+use crate::task::flusher::Flusher;
 use crate::task::shard::Message;
 use crate::topology::{Groups, Topology};
+
+/// A copy that lacks no more changelog records than this counts as caught up.
+const RECOVERY_LAG: u64 = 10_000;
 
 /// A worker as seen from outside its tasks: sends and queries.
 pub(crate) struct Running {
@@ -23,6 +29,16 @@ pub(crate) struct Running {
     partitions: OnceLock<Vec<u32>>,
     membership: OnceLock<Arc<dyn Membership>>,
     shards: RwLock<Vec<mpsc::UnboundedSender<Message>>>,
+    /// Where the stores of this worker are found, and how to read one.
+    stores: OnceLock<(Rt, Arc<Flusher>)>,
+}
+
+/// A row of a copy that may be behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StaleRow {
+    pub value: Option<Vec<u8>>,
+    /// How many changelog records the copy lacked.
+    pub lag: u64,
 }
 
 impl Running {
@@ -35,6 +51,7 @@ impl Running {
             partitions: OnceLock::new(),
             membership: OnceLock::new(),
             shards: RwLock::default(),
+            stores: OnceLock::new(),
         }
     }
 
@@ -67,9 +84,9 @@ impl Running {
         if self.is_joined() { Ok(()) } else { Err(Unready::new(Reason::Joining, "joining the group")) }
     }
 
-    /// Whether the worker is a member and every task that is its own runs.
+    /// Whether the worker is a member, every task that is its own runs, and every copy that it keeps is near its changelog's end.
     pub fn caught_up(&self) -> bool {
-        self.is_joined() && self.status.caught_up()
+        self.is_joined() && self.status.caught_up(RECOVERY_LAG)
     }
 
     /// Records that this worker has still to process, where that is known.
@@ -84,6 +101,29 @@ impl Running {
 
     pub fn shards(&self, shards: Vec<mpsc::UnboundedSender<Message>>) {
         *self.shards.write().unwrap() = shards;
+    }
+
+    pub fn stores(&self, rt: Rt, flusher: Arc<Flusher>) {
+        let _ = self.stores.set((rt, flusher));
+    }
+
+    /// A row of this worker's copy of a table that it doesn't own, or not yet, and how far that copy is behind (invariant I12). None
+    /// where it has none, or nobody knows how far behind it is.
+    pub async fn query_copy(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<StaleRow>, QueryError> {
+        let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
+        let (Some(group), Some(partitions), Some((rt, flusher))) = (group, self.partitions.get(), self.stores.get()) else {
+            return Ok(None);
+        };
+        let partition = partition_of(&key, partitions[group]);
+        let Some(store) = flusher.store(&StoreId { table: table.name.to_string(), partition }) else { return Ok(None) };
+        let tables = self.status.tasks().into_iter().flat_map(|task| task.tables.clone());
+        // Known before the row is read: the copy is at least as new as it says.
+        let lag = tables.filter(|own| own.table == table.name && own.partition == partition).find_map(|own| own.lag());
+        let Some(lag) = lag else { return Ok(None) };
+        match rt.blocking(move || store.get(&key)).await {
+            Ok(value) => Ok(Some(StaleRow { value, lag })),
+            Err(error) => Err(QueryError::Table(TableError::Store { table: table.name, reason: error.to_string() })),
+        }
     }
 
     /// The newest value of a row that this worker holds, as it stands in the changelog.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::status::{Stage, Status};
+use crate::status::Status;
 
 /// Between two questions.
 const EVERY: Duration = Duration::from_secs(2);
@@ -14,8 +14,7 @@ pub(super) async fn watch(log: Arc<dyn Log>, status: Arc<Status>) {
     loop {
         tokio::time::sleep(EVERY).await;
         status.remind();
-        let inputs: Vec<_> =
-            status.tasks().into_iter().filter(|task| task.stage() != Stage::Absent).flat_map(|task| task.inputs.clone()).collect();
+        let inputs: Vec<_> = status.active().flat_map(|task| task.inputs.clone()).collect();
         if inputs.is_empty() {
             continue;
         }

@@ -27,6 +27,7 @@ use crate::topology::Topology;
 use crate::web::admin::{self, Admin};
 use crate::web::{self, Facts};
 
+mod copies;
 pub(crate) mod drain;
 mod lag;
 mod tasks;
@@ -207,7 +208,10 @@ impl Starting {
             };
             log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
             running.found(&groups);
+            let copies = copies::left_behind(rt, &stores, &*log, &topology, &groups, &status).await;
             let membership = transport::membership(&settings, groups, app.id, address).await?;
+            // Before its first word to the group has gone out.
+            membership.copies(copies);
             running.joined(membership.clone());
             let worker = Joined { rt, settings, topology, log, membership, stores, status };
             worker.run(app, running, &mut stops).await
@@ -283,10 +287,12 @@ impl Joined {
             tenure: Arc::default(),
             undrained: Arc::default(),
         };
+        let copies = tokio::spawn(copies::watch(log.clone(), shared.topology.clone(), status.clone(), membership.clone()));
         let undrained = shared.undrained.clone();
         let (mailboxes, mut ends): (Vec<_>, FuturesUnordered<_>) =
             (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
         running.shards(mailboxes.clone());
+        running.stores(rt, shared.flusher.clone());
         app.set_running(Some(running.clone()));
 
         let mut tasks = Tasks::new(mailboxes, shared.clone());
@@ -333,6 +339,7 @@ impl Joined {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
         lags.abort();
+        copies.abort();
         flushing.abort();
         app.set_running(None);
         running.shards(Vec::new());

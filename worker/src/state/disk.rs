@@ -1,15 +1,20 @@
-//! The data folder: `<datadir>/v1/<table>/<partition>/`, and a lock on it for as long as this process has it.
+//! The data folder: `<datadir>/v1/<table>/<partition>/`, beside each store a note of where it is, and a lock on it all for as long as
+//! this process has it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
 use super::rocks::{RocksStore, Shared};
+use super::{Position, StoreError, StoreId, position};
 
 /// The layout's version. Another layout gets another folder: stores are rebuilt from their changelogs, never migrated.
 const LAYOUT: &str = "v1";
 const LOCK: &str = "lock";
+/// Beside a store's folder: where it was when it was flushed last.
+const NOTE: &str = "position";
+const WRITING: &str = "position-new";
 
 pub(super) struct Disk {
     root: PathBuf,
@@ -38,11 +43,41 @@ impl Disk {
         let folder = self.folder(table, partition)?;
         let discarded = discarded(&folder);
         remove(&discarded)?;
+        match fs::remove_file(folder.with_extension(NOTE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove the note of", &folder, &error)),
+            _ => {}
+        }
         match fs::rename(&folder, &discarded) {
             Ok(()) => remove(&discarded),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed("rename", &folder, &error)),
         }
+    }
+
+    /// Notes where the store is, beside it. It decides about nothing but who is asked to open it, so it need not survive a power cut.
+    pub fn note(&self, table: &str, partition: u32, position: Option<Position>) {
+        let (Ok(folder), Some(position)) = (self.folder(table, partition), position) else { return };
+        let (written, whole) = (folder.with_extension(WRITING), folder.with_extension(NOTE));
+        let noted = fs::write(&written, position::encode(&position)).and_then(|()| fs::rename(&written, &whole));
+        if let Err(error) = noted {
+            tracing::debug!("`{}` is not written: {error}", whole.display());
+        }
+    }
+
+    /// All notes that can be read and have a store beside them.
+    pub fn notes(&self) -> BTreeMap<StoreId, Position> {
+        let mut notes = BTreeMap::new();
+        for table in entries(&self.root) {
+            let Some(name) = table.file_name().and_then(|name| name.to_str()).map(str::to_string) else { continue };
+            for folder in entries(&table) {
+                let partition = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                let note = fs::read(folder.with_extension(NOTE)).ok().and_then(|bytes| position::decode(&bytes).ok());
+                if let (Some(partition), Some(position)) = (partition, note) {
+                    notes.insert(StoreId { table: name.clone(), partition }, position);
+                }
+            }
+        }
+        notes
     }
 
     fn folder(&self, table: &str, partition: u32) -> Result<PathBuf, StoreError> {
@@ -54,6 +89,11 @@ impl Disk {
         }
         Ok(self.root.join(table).join(partition.to_string()))
     }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect()
 }
 
 fn lock(datadir: &Path) -> Result<File, StoreError> {
@@ -127,6 +167,27 @@ mod tests {
         assert!(why.contains("lock"), "{why}");
         drop(store);
         Stores::open(&place).unwrap();
+    }
+
+    #[test]
+    fn what_earlier_processes_have_left_is_known_without_opening_it() {
+        let datadir = TempDir::new().unwrap();
+        let all = stores(&datadir);
+        let (closed, killed) = (all.store("counts", 3).unwrap().store, all.store("counts", 10).unwrap().store);
+        let wiped = all.store("sums", 3).unwrap().store;
+        for store in [&closed, &killed, &wiped] {
+            store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
+            store.flush().unwrap();
+            store.apply(&[row("b", Some("1"))], &at(2)).unwrap();
+        }
+        drop(closed);
+        all.wipe("sums", 3).unwrap();
+        // Without the drops of those that are open, as a kill leaves it.
+        let left = all.left_behind();
+        let id = |partition| StoreId { table: "counts".into(), partition };
+        assert_eq!(left, BTreeMap::from([(id(3), at(2)), (id(10), at(1))]));
+        fs::write(datadir.path().join("v1/counts/10.position"), b"garbage").unwrap();
+        assert_eq!(all.left_behind().into_keys().collect::<Vec<_>>(), [id(3)]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod rocks;
 mod stores;
 
 pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId, flush};
-pub(crate) use restore::{Limits, Progress, Restore, RestoreError, Span, Throttle, replay};
+pub(crate) use restore::{Horizon, Limits, Listener, Progress, Replay, Restore, RestoreError, Size, Span, Throttle};
 pub(crate) use stores::Stores;
 
 /// Rows of one partition of one table. Keys and values are the bytes of the changelog.

@@ -97,6 +97,15 @@ impl Stores {
         Ok(())
     }
 
+    /// The stores that lie here from earlier, and about where they are: what was noted at their last flush.
+    pub fn left_behind(&self) -> BTreeMap<StoreId, Position> {
+        match &self.home {
+            Home::Memory => BTreeMap::new(),
+            #[cfg(feature = "rocksdb")]
+            Home::Disk(disk) => disk.notes(),
+        }
+    }
+
     fn slot(&self, id: &StoreId) -> Arc<RwLock<Slot>> {
         self.slots.lock().unwrap().entry(id.clone()).or_default().clone()
     }
@@ -117,6 +126,15 @@ impl Home {
             Self::Memory => Ok(()),
             #[cfg(feature = "rocksdb")]
             Self::Disk(disk) => disk.remove(&id.table, id.partition),
+        }
+    }
+
+    /// Notes where a store is that was just flushed or closed.
+    fn note(&self, id: &StoreId, position: Option<Position>) {
+        match self {
+            Self::Memory => {}
+            #[cfg(feature = "rocksdb")]
+            Self::Disk(disk) => disk.note(&id.table, id.partition, position),
         }
     }
 
@@ -162,7 +180,12 @@ impl StateStore for Hold {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
-        self.store(&self.slot())?.flush()
+        let slot = self.slot();
+        let store = self.store(&slot)?;
+        let position = store.position()?;
+        store.flush()?;
+        self.stores.home.note(&self.id, position);
+        Ok(())
     }
 }
 
@@ -170,8 +193,13 @@ impl Drop for Hold {
     fn drop(&mut self) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
         slot.holders -= 1;
-        if slot.holders == 0 && !self.stores.home.keeps_unheld() {
-            slot.store = None;
+        if slot.holders == 0
+            && !self.stores.home.keeps_unheld()
+            && let Some(store) = slot.store.take()
+        {
+            let position = store.position().ok().flatten();
+            drop(store);
+            self.stores.home.note(&self.id, position);
         }
     }
 }

@@ -22,17 +22,33 @@ impl Flusher {
         Self { policy: Mutex::new(FlushPolicy::new(limits)), stores: Mutex::default(), noted: Notify::new() }
     }
 
-    /// A store is in use, with this position on disk.
-    pub fn opened(&self, id: &StoreId, store: SharedStore, meter: Arc<TableMeter>, flushed: Option<&Position>) {
-        meter.flushed.set(flushed.map_or(0, |position| position.next_offset));
-        self.policy.lock().unwrap().opened(id.clone(), flushed);
-        self.stores.lock().unwrap().insert(id.clone(), (store, meter));
+    /// A store is in use, with this position on disk – or has a new holder, and then what is to be flushed stays so. Returns the hold
+    /// of the one before, whose drop may block.
+    pub fn opened(
+        &self,
+        id: &StoreId,
+        store: SharedStore,
+        meter: Arc<TableMeter>,
+        flushed: Option<&Position>,
+    ) -> Option<SharedStore> {
+        let mut stores = self.stores.lock().unwrap();
+        if !stores.contains_key(id) {
+            meter.flushed.set(flushed.map_or(0, |position| position.next_offset));
+            self.policy.lock().unwrap().opened(id.clone(), flushed);
+        }
+        stores.insert(id.clone(), (store, meter)).map(|(before, _)| before)
     }
 
     /// A store is no longer in use. Returns the hold on it, whose drop may block.
     pub fn closed(&self, id: &StoreId) -> Option<SharedStore> {
+        let mut stores = self.stores.lock().unwrap();
         self.policy.lock().unwrap().closed(id);
-        self.stores.lock().unwrap().remove(id).map(|(store, _)| store)
+        stores.remove(id).map(|(store, _)| store)
+    }
+
+    /// A store that is in use.
+    pub fn store(&self, id: &StoreId) -> Option<SharedStore> {
+        self.stores.lock().unwrap().get(id).map(|(store, _)| store.clone())
     }
 
     /// Rows were applied to a store.

@@ -18,15 +18,14 @@ use super::shard::{Shard, Stop};
 use super::{Phase, Task, TaskContext, TaskId, Verdict, commit};
 use crate::error::Error;
 use crate::log::{Deliveries, LogError, Reader};
-use crate::state::{SharedStore, StoreError, WipeReason};
-use crate::status::{InputMeter, Stage, TableMeter, TaskMeter};
-use crate::time::TopicPartition;
+use crate::state::{StoreError, WipeReason};
+use crate::status::{Role, Stage, TaskMeter};
 
 /// Between two tries of the same thing.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A task that has run so long has recovered.
-const RECOVERED: Duration = Duration::from_secs(30);
+pub(super) const RECOVERED: Duration = Duration::from_secs(30);
 
 /// Runs a task until it is told to stop.
 pub(super) async fn live(
@@ -37,7 +36,8 @@ pub(super) async fn live(
     mut stop: mpsc::UnboundedReceiver<Stop>,
     ended: oneshot::Sender<()>,
 ) {
-    let meter = meter(&shard, id);
+    let meter = shard.meter(id, shard.index);
+    meter.set_role(Role::Active);
     let mut pause = FIRST_PAUSE;
     let mut epoch = first_epoch;
     let mut kept = None;
@@ -64,7 +64,7 @@ pub(super) async fn live(
             }
         }
         if kept.is_none() {
-            close(&shard, id, &meter).await;
+            shard.close(id).await;
         }
         pause = if begun.elapsed() > RECOVERED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         epoch = shard.next_epoch();
@@ -86,7 +86,6 @@ pub(super) async fn live(
         let _ = delivery.settled().await;
     }
     drop(kept);
-    close(&shard, id, &meter).await;
     shard.forget(id);
     meter.enter(Stage::Absent);
     // Whoever waited may have gone.
@@ -124,7 +123,7 @@ async fn open_patiently(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) -
             // The stop is on its way.
             Err(OpenError::Lost) => {}
         }
-        close(shard, id, meter).await;
+        shard.close(id).await;
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
@@ -325,19 +324,6 @@ async fn finish(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents) -> Resu
     Ok(())
 }
 
-/// Gives up the stores.
-async fn close(shard: &Rc<Shard>, id: TaskId, meter: &TaskMeter) {
-    let holds: Vec<SharedStore> = meter
-        .tables
-        .iter()
-        .filter_map(|table| {
-            let store = crate::state::StoreId { table: table.table.to_string(), partition: id.partition };
-            shard.flusher.closed(&store)
-        })
-        .collect();
-    shard.rt.blocking(move || drop(holds)).await;
-}
-
 /// What an agent's end means; there is no good one while its stream goes on.
 fn describe(task: &Task, agent: &str, ending: Ending) -> String {
     let at = task.in_hand(agent).map(|event| format!(" at {event}")).unwrap_or_default();
@@ -353,18 +339,4 @@ fn describe(task: &Task, agent: &str, ending: Ending) -> String {
             format!("agent `{agent}` panicked{at}: {}", text.unwrap_or_else(|| "no message".into()))
         }
     }
-}
-
-/// The task's meter, which it keeps over all its epochs here.
-fn meter(shard: &Shard, id: TaskId) -> Arc<TaskMeter> {
-    let group = &shard.topology.groups[id.group as usize];
-    shard.status.task(id, || {
-        let inputs = group.topics.iter().map(|topic| {
-            let agent = group.agents.iter().find(|agent| agent.declared.topics.iter().any(|own| own.name == topic.name));
-            let agent = agent.expect("a group's topics come from its agents").name;
-            Arc::new(InputMeter::new(TopicPartition::new(topic.name, id.partition), agent))
-        });
-        let tables = group.tables.iter().map(|table| Arc::new(TableMeter::new(table.name, id.partition)));
-        TaskMeter::new(id, shard.index, inputs.collect(), tables.collect())
-    })
 }

@@ -30,6 +30,8 @@ mod life;
 mod open;
 mod scope;
 pub(crate) mod shard;
+pub(crate) mod standby;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod tracker;

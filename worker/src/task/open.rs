@@ -8,17 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::shard::Shard;
+use super::tables::shelves_of;
 use super::{TaskId, TaskTable};
 use crate::group::GroupError;
 use crate::log::{Bounds, LogError};
-use crate::state::{Limits, Position, Progress, Restore, RestoreError, SharedStore, StoreError, WipeReason, replay};
-use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
-use crate::table::TableNode;
+use crate::state::{RestoreError, StoreError};
+use crate::status::{DropReason, InputMeter, Stage, TaskMeter};
 use crate::time::TopicPartition;
-
-/// Rows and bytes that one restore holds in memory at a time.
-const BATCH_RECORDS: usize = 20_000;
-const BATCH_BYTES: usize = 8 << 20;
 
 /// Why a task can't be opened.
 #[derive(Debug)]
@@ -45,27 +41,33 @@ pub(super) async fn open(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) 
     let committed = shard.membership.committed(&partitions).await?;
     let bounds = shard.log.bounds(&partitions).await?;
 
-    let mut tables = Vec::new();
+    let mut shelves = Vec::new();
     let mut history = false;
-    for (node, table_meter) in group.tables.iter().zip(&meter.tables) {
-        let changelog = TopicPartition::new(node.changelog(), id.partition);
-        let bounds = shard.log.bounds(std::slice::from_ref(&changelog)).await?[0];
+    for shelf in shelves_of(shard, id, meter) {
+        let bounds = shelf.bounds(shard).await?;
         history |= bounds.end > bounds.start;
-        tables.push((*node, table_meter, changelog, bounds));
+        shelves.push((shelf, bounds));
     }
     let starts = starts(&meter.inputs, &committed, &bounds, history)?;
 
-    let mut opened = Vec::new();
-    for (node, table_meter, changelog, bounds) in tables {
+    let mut tables = Vec::new();
+    for (node, (shelf, bounds)) in group.tables.iter().zip(shelves) {
         meter.enter(Stage::Restoring);
-        opened.push(open_table(shard, id, node, table_meter, changelog, bounds).await?);
+        let mut open = shelf.open(shard, bounds).await?;
+        if open.is_cold(bounds) {
+            shard.membership.cold();
+        }
+        open.restore().await?;
+        let (store, facts) = (open.store.clone(), open.facts);
+        drop(open);
+        tables.push(TaskTable::new(node, store, shelf.changelog, facts, &shard.budget));
     }
     let missing: Vec<_> = partitions.iter().cloned().zip(starts.iter().copied()).collect();
     shard.membership.commit(missing).await?;
     for (input, &start) in meter.inputs.iter().zip(&starts) {
         input.committed.set(start);
     }
-    Ok(Opened { tables: opened, starts })
+    Ok(Opened { tables, starts })
 }
 
 /// Where each input begins. `history` says that a changelog of the task has records.
@@ -106,94 +108,6 @@ fn starts(inputs: &[Arc<InputMeter>], committed: &[Option<i64>], bounds: &[Bound
         starts.push(start);
     }
     Ok(starts)
-}
-
-/// Opens one store and replays what it lacks.
-async fn open_table(
-    shard: &Rc<Shard>,
-    id: TaskId,
-    node: &'static TableNode,
-    meter: &Arc<TableMeter>,
-    changelog: TopicPartition,
-    bounds: Bounds,
-) -> Result<TaskTable, OpenError> {
-    let facts = shard.log.topics(std::slice::from_ref(&changelog.topic)).await?;
-    let facts = facts.get(&changelog.topic).ok_or_else(|| LogError::UnknownTopic(changelog.topic.clone()))?;
-    let stores = shard.stores.clone();
-    let (table, partition) = (node.name, id.partition);
-    let opened = shard.rt.blocking(move || {
-        let opened = stores.store(table, partition)?;
-        let position = opened.store.position()?;
-        Ok::<_, StoreError>((opened, position))
-    });
-    let (opened, stored) = opened.await?;
-    if let Some(reason) = opened.wiped {
-        wiped(meter, &changelog, reason);
-    }
-    let span = match Restore::plan(stored, facts.id, bounds) {
-        Restore::UpToDate => None,
-        Restore::Replay(span) => Some(span),
-        Restore::WipeAndReplay(reason, span) => {
-            wiped(meter, &changelog, reason);
-            let stores = shard.stores.clone();
-            shard.rt.blocking(move || stores.wipe(table, partition)).await?;
-            Some(span)
-        }
-    };
-    if span.is_some_and(|span| span.from == bounds.start && span.from < span.to) {
-        shard.membership.cold();
-    }
-    let store = opened.store;
-    let position = match span {
-        None => stored,
-        Some(span) => match restore(shard, meter, &changelog, store.clone(), span).await {
-            Err(RestoreError::Store(error @ StoreError::Corrupt(_))) => {
-                wiped(meter, &changelog, WipeReason::Corrupt);
-                let stores = shard.stores.clone();
-                shard.rt.blocking(move || stores.wipe(table, partition)).await?;
-                return Err(error.into());
-            }
-            restored => Some(restored?),
-        },
-    };
-    meter.stored.set(position.map_or(0, |position| position.next_offset));
-    let own = TaskTable::new(node, store, changelog, *facts, &shard.budget);
-    shard.flusher.opened(&own.id, own.store.clone(), meter.clone(), position.as_ref());
-    Ok(own)
-}
-
-async fn restore(
-    shard: &Rc<Shard>,
-    meter: &Arc<TableMeter>,
-    changelog: &TopicPartition,
-    store: SharedStore,
-    span: crate::state::Span,
-) -> Result<Position, RestoreError> {
-    tracing::info!("{changelog}: restoring offsets {} to {}", span.from, span.to);
-    let progress = Arc::new(Progress::default());
-    meter.set_restore(Some(progress.clone()));
-    let limits = Limits { batch_records: BATCH_RECORDS, batch_bytes: BATCH_BYTES, throttle: shard.throttle.clone() };
-    let _count = CountRestored { meter, progress: progress.clone() };
-    let position = replay(&shard.rt, &*shard.log, changelog, &store, span, &limits, &progress).await?;
-    Ok(position)
-}
-
-/// Adds what was restored to the counter, also when the restore was dropped half way.
-struct CountRestored<'a> {
-    meter: &'a TableMeter,
-    progress: Arc<Progress>,
-}
-
-impl Drop for CountRestored<'_> {
-    fn drop(&mut self) {
-        self.meter.set_restore(None);
-        self.meter.restored.add(self.progress.reading().map_or(0, |reading| reading.records));
-    }
-}
-
-fn wiped(meter: &TableMeter, changelog: &TopicPartition, reason: WipeReason) {
-    meter.wiped(reason);
-    tracing::warn!("{changelog}: the local store is wiped and rebuilt: {reason}");
 }
 
 impl From<LogError> for OpenError {

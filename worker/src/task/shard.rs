@@ -17,10 +17,11 @@ use crate::group::Membership;
 use crate::log::{Log, Producer};
 use crate::rt::{Ended, Rt};
 use crate::settings::Resolved;
-use crate::state::{Stores, Throttle};
-use crate::status::Status;
+use crate::state::{SharedStore, StoreId, Stores, Throttle};
+use crate::status::{InputMeter, Status, TableMeter, TaskMeter};
 use crate::table::TableNode;
 use crate::table::overlay::Budget;
+use crate::time::TopicPartition;
 use crate::topology::{TaskId, Topology};
 
 /// What a shard is asked to do.
@@ -70,6 +71,33 @@ impl Shared {
     pub fn next_epoch(&self) -> u64 {
         self.epochs.fetch_add(1, Ordering::Relaxed) + 1
     }
+
+    /// The meter of a task.
+    pub fn meter(&self, id: TaskId, shard: usize) -> Arc<TaskMeter> {
+        meter(&self.topology, &self.status, id, shard)
+    }
+
+    /// Gives up the stores of a task.
+    pub async fn close(&self, id: TaskId) {
+        let tables = &self.topology.groups[id.group as usize].tables;
+        let store = |table: &&TableNode| StoreId { table: table.name.to_string(), partition: id.partition };
+        let holds: Vec<SharedStore> = tables.iter().filter_map(|table| self.flusher.closed(&store(table))).collect();
+        self.rt.blocking(move || drop(holds)).await;
+    }
+}
+
+/// The meter of a task, which is the same as long as the process lives.
+pub(crate) fn meter(topology: &Topology, status: &Status, id: TaskId, shard: usize) -> Arc<TaskMeter> {
+    let group = &topology.groups[id.group as usize];
+    status.task(id, || {
+        let inputs = group.topics.iter().map(|topic| {
+            let agent = group.agents.iter().find(|agent| agent.declared.topics.iter().any(|own| own.name == topic.name));
+            let agent = agent.expect("a group's topics come from its agents").name;
+            Arc::new(InputMeter::new(TopicPartition::new(topic.name, id.partition), agent))
+        });
+        let tables = group.tables.iter().map(|table| Arc::new(TableMeter::new(table.name, id.partition)));
+        TaskMeter::new(id, shard, inputs.collect(), tables.collect())
+    })
 }
 
 /// A shard's own things; never leaves its thread.

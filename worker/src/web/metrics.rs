@@ -5,7 +5,7 @@
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::app::Running;
-use crate::status::{DropReason, Stage};
+use crate::status::{DropReason, Role, Stage};
 
 /// All families of this worker.
 pub(super) fn render(running: &Running) -> String {
@@ -51,6 +51,8 @@ families! {
     starts_over: IntCounterVec "faust_task_starts_over_total" ["task"] "Times that the task dropped its work and read again.";
     changed: IntCounterVec "faust_changelog_records_total" ["table", "partition"] "Records written to the changelog.";
     restored: IntCounterVec "faust_restored_records_total" ["table", "partition"] "Records read from the changelog to rebuild the store.";
+    followed: IntCounterVec "faust_standby_records_total" ["table", "partition"] "Records read from the changelog as a standby, behind a restore.";
+    standby_lag: IntGaugeVec "faust_standby_lag" ["table", "partition"] "Changelog offsets that the standby's store lacks.";
     remaining: IntGaugeVec "faust_restore_remaining_records" ["table", "partition"] "Changelog offsets that the restore has still to pass.";
     stored: IntGaugeVec "faust_store_offset" ["table", "partition"] "Changelog offset that the store has reached.";
     flushed: IntGaugeVec "faust_store_flushed_offset" ["table", "partition"] "Changelog offset that survives a kill.";
@@ -67,15 +69,16 @@ impl Families {
         self.generation.with_label_values(none).set(view.generation.into());
         self.rebalances.with_label_values(none).inc_by(view.rebalances);
         let tasks = running.status.tasks();
-        let active = tasks.iter().filter(|task| task.stage() != Stage::Absent).count();
-        self.assigned.with_label_values(&["active"]).set(active as i64);
+        self.assigned.with_label_values(&["active"]).set(running.status.active().count() as i64);
+        self.assigned.with_label_values(&["standby"]).set(running.status.standbys().count() as i64);
         for task in &tasks {
             let id = task.id.to_string();
             let here = task.stage() != Stage::Absent;
+            let active = here && task.role() == Role::Active;
             self.epochs.with_label_values(&[&id]).inc_by(task.epochs.get());
             self.commits.with_label_values(&[&id]).inc_by(task.commits.get());
             self.starts_over.with_label_values(&[&id]).inc_by(task.starts_over.get());
-            if here {
+            if active {
                 self.missed.with_label_values(&[&id]).set(task.missed_commits.get().max(0));
             }
             for input in &task.inputs {
@@ -86,7 +89,7 @@ impl Families {
                 for reason in DropReason::ALL {
                     self.dropped.with_label_values(&[topic, partition, reason.label()]).inc_by(input.drops(reason));
                 }
-                if let Some(lag) = input.lag().filter(|_| here) {
+                if let Some(lag) = input.lag().filter(|_| active) {
                     self.lag.with_label_values(&[topic, partition]).set(lag);
                     self.committed.with_label_values(&[topic, partition]).set(input.committed.get());
                 }
@@ -96,6 +99,7 @@ impl Families {
                 let labels = [table.table, partition.as_str()];
                 self.changed.with_label_values(&labels).inc_by(table.changed.get());
                 self.restored.with_label_values(&labels).inc_by(table.restored.get());
+                self.followed.with_label_values(&labels).inc_by(table.followed.get());
                 for (reason, n) in table.wipes() {
                     self.wipes.with_label_values(&[labels[0], labels[1], &reason.to_string()]).inc_by(n);
                 }
@@ -104,6 +108,9 @@ impl Families {
                 }
                 let remaining = table.restore().and_then(|progress| progress.reading()).map_or(0, |reading| reading.remaining());
                 self.remaining.with_label_values(&labels).set(remaining as i64);
+                if let Some(lag) = table.lag().filter(|_| !active) {
+                    self.standby_lag.with_label_values(&labels).set(lag as i64);
+                }
                 self.stored.with_label_values(&labels).set(table.stored.get());
                 self.flushed.with_label_values(&labels).set(table.flushed.get());
             }

@@ -63,9 +63,10 @@ fn restore(tasks: &[Arc<TaskMeter>]) -> Option<Value> {
 fn task(task: &TaskMeter) -> Value {
     json!({
         "task": task.id.to_string(),
-        "role": "active",
+        "role": task.role().label(),
         "stage": task.stage().label(),
         "problem": task.problem(),
+        "copyLag": task.copy_lag(),
         "shard": task.shard,
         "epoch": known(task.epoch.get()),
         "epochs": task.epochs.get(),
@@ -112,6 +113,7 @@ fn table(table: &TableMeter) -> Value {
         "partition": table.partition,
         "changed": table.changed.get(),
         "restored": table.restored.get(),
+        "followed": table.followed.get(),
         "stored": known(table.stored.get()),
         "flushed": known(table.flushed.get()),
         "wiped": wiped,

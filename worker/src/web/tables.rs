@@ -4,24 +4,36 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::timeout;
 
 use super::Pages;
+use crate::app::StaleRow;
 use crate::error::QueryError;
+use crate::table::TableNode;
 
 /// How long a row is waited for. Its thread reads it in no time, unless an agent blocks it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// `GET /tables/{table}/{key}`: the key is the text of the changelog record's key.
-pub(super) async fn by_path(State(pages): State<Pages>, Path((table, key)): Path<(String, String)>) -> Response {
-    row(&pages, &table, key.into_bytes()).await
+/// How far behind the copy was that the row is from; the owner's answers don't have it.
+const STALE_BY: HeaderName = HeaderName::from_static("faust-stale-by");
+
+/// `GET /tables/{table}/{key}`: the key is the text of the changelog record's key. With `?stale=true` also from a copy.
+pub(super) async fn by_path(
+    State(pages): State<Pages>,
+    Path((table, key)): Path<(String, String)>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    match stale(&query) {
+        Ok(stale) => row(&pages, &table, key.into_bytes(), stale).await,
+        Err(wrong) => say(StatusCode::BAD_REQUEST, wrong),
+    }
 }
 
-/// `GET /tables/{table}?key=` and `?key64=` (base64url): for keys that are empty, long, or not text.
+/// `GET /tables/{table}?key=` and `?key64=` (base64url): for keys that are empty, long, or not text. `stale` as above.
 pub(super) async fn by_query(
     State(pages): State<Pages>,
     Path(table): Path<String>,
@@ -35,19 +47,38 @@ pub(super) async fn by_query(
         },
         _ => return say(StatusCode::BAD_REQUEST, "give the row's key as `?key=` or, in base64url, as `?key64=`".into()),
     };
-    row(&pages, &table, key).await
+    match stale(&query) {
+        Ok(stale) => row(&pages, &table, key, stale).await,
+        Err(wrong) => say(StatusCode::BAD_REQUEST, wrong),
+    }
 }
 
-async fn row(pages: &Pages, table: &str, key: Vec<u8>) -> Response {
+/// Whether a copy's answer will do.
+fn stale(query: &HashMap<String, String>) -> Result<bool, String> {
+    match query.get("stale").map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(format!("`stale` is `true` or `false`, not {other:?}")),
+    }
+}
+
+async fn row(pages: &Pages, table: &str, key: Vec<u8>, stale: bool) -> Response {
     let Some(node) = pages.app.table_named(table) else { return say(StatusCode::NOT_FOUND, format!("no such table: `{table}`")) };
-    let Ok(answer) = timeout(PATIENCE, pages.running.query(node, key)).await else {
+    let own = timeout(PATIENCE, pages.running.query(node, key.clone())).await;
+    if stale && matches!(own, Ok(Err(QueryError::NotHere { .. } | QueryError::NotReady { .. }))) {
+        match pages.running.query_copy(node, key).await {
+            Ok(Some(StaleRow { value, lag })) => return with_lag(found(node, value), lag),
+            Ok(None) => {}
+            Err(error) => return say(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        }
+    }
+    let Ok(answer) = own else {
         let retry_after = [(header::RETRY_AFTER, "1")];
         return (StatusCode::SERVICE_UNAVAILABLE, retry_after, "no answer: an agent keeps the partition's thread busy\n")
             .into_response();
     };
     match answer {
-        Ok(Some(value)) => ([(header::CONTENT_TYPE, node.content_type)], value).into_response(),
-        Ok(None) => say(StatusCode::NOT_FOUND, "no such key".into()),
+        Ok(value) => found(node, value),
         Err(QueryError::NotHere { partition, .. }) => {
             say(StatusCode::MISDIRECTED_REQUEST, format!("not owned here: partition {partition} is on another worker"))
         }
@@ -61,6 +92,18 @@ async fn row(pages: &Pages, table: &str, key: Vec<u8>) -> Response {
         }
         Err(QueryError::Table(error)) => say(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
+}
+
+fn found(node: &TableNode, value: Option<Vec<u8>>) -> Response {
+    match value {
+        Some(value) => ([(header::CONTENT_TYPE, node.content_type)], value).into_response(),
+        None => say(StatusCode::NOT_FOUND, "no such key".into()),
+    }
+}
+
+fn with_lag(mut response: Response, lag: u64) -> Response {
+    response.headers_mut().insert(STALE_BY, lag.into());
+    response
 }
 
 fn say(code: StatusCode, sentence: String) -> Response {

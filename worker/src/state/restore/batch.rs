@@ -12,7 +12,7 @@ pub(super) struct Batch {
 
 /// What a batch took from the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub records: u64,
     pub bytes: u64,
     /// Records without a key. A compacted topic takes none, so they are not ours; they name no row and are left out.
@@ -29,10 +29,6 @@ impl Batch {
             Some(key) => self.rows.push(Row { key: key.to_vec(), value: value.map(<[u8]>::to_vec) }),
             None => self.size.keyless += 1,
         }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.size.records == 0
     }
 
     /// A throttled replay takes no more at once than a quarter of a second's share.
@@ -97,7 +93,6 @@ mod tests {
         let mut batch = Batch::default();
         batch.add(&record(0, None, Some("1")));
         assert_eq!(batch.size(), Size { records: 1, bytes: 1, keyless: 1 });
-        assert!(!batch.is_empty());
         assert_eq!(batch.into_rows(), []);
     }
 }

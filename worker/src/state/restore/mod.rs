@@ -10,12 +10,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Position, SharedStore, StateStore, StoreError};
+use super::{Applied, Position, SharedStore, StateStore, StoreError};
 use crate::log::{Fetch, Log, LogError, Reader};
 use crate::rt::{self, Rt};
 use crate::time::TopicPartition;
 
 mod batch;
+mod horizon;
 mod plan;
 mod progress;
 #[cfg(test)]
@@ -23,6 +24,8 @@ mod tests;
 mod throttle;
 
 use batch::Batch;
+pub(crate) use batch::Size;
+pub(crate) use horizon::Horizon;
 pub(crate) use plan::{Restore, Span};
 pub(crate) use progress::Progress;
 pub(crate) use throttle::Throttle;
@@ -31,6 +34,10 @@ pub(crate) use throttle::Throttle;
 const POLL: usize = 500;
 /// A position that moves over offsets without records wakes nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// The same where nobody waits for the end: there are many standbys, and they have all the time.
+const LOOK_AGAIN_AT_END: Duration = Duration::from_secs(1);
+/// Behind the end records come by ones and twos; collected for a moment they cost a fraction.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 
 /// How much a replay takes at once, and how fast.
 #[derive(Clone)]
@@ -54,46 +61,104 @@ pub(crate) enum RestoreError {
     Store(StoreError),
 }
 
-/// Replays the span of the changelog into the store and flushes it. Returns where the store is then: at the span's end or, when the
-/// changelog has grown, behind it.
+/// A store on its way along its changelog. Restores and standbys are the same thing up to the end: the one stops there, the other
+/// goes on.
 ///
 /// May be dropped at any time: a batch that is being applied meanwhile gets into the store whole or not at all.
-pub(crate) async fn replay(
-    rt: &Rt,
-    log: &dyn Log,
-    changelog: &TopicPartition,
-    store: &SharedStore,
+pub(crate) struct Replay<'a> {
+    rt: Rt,
+    log: &'a dyn Log,
+    changelog: &'a TopicPartition,
+    store: SharedStore,
+    limits: Limits,
     span: Span,
-    limits: &Limits,
-    progress: &Progress,
-) -> Result<Position, RestoreError> {
-    let started = rt::wall_millis();
-    progress.begin(span, rt::now());
-    let before = blocking(rt, store, |store| store.position()).await?;
-    let mut position = Position {
-        topic_id: span.topic_id,
-        next_offset: span.from,
-        leader_epoch: before.map_or(-1, |before| before.leader_epoch),
-        // Until the end is reached the store is as old as it was: it may still lack tombstones that the log will lose.
-        written_at: before.map_or(started, |before| before.written_at),
-    };
-    if span.from < span.to {
-        let mut source = Source::start(log, changelog, span.from)?;
-        while position.next_offset < span.to {
-            let batch = source.next_batch(span.to, limits).await?;
-            position.next_offset = source.fetch.position();
-            position.leader_epoch = batch.leader_epoch().unwrap_or(position.leader_epoch);
-            let (size, at) = (batch.size(), position);
-            blocking(rt, store, move |store| store.apply(&batch.into_rows(), &at)).await?;
-            progress.advance(at.next_offset, size);
-            if let Some(throttle) = &limits.throttle {
-                tokio::time::sleep(throttle.spend(size.bytes, rt::now())).await;
-            }
+    started: i64,
+    position: Position,
+    source: Option<Source>,
+}
+
+/// Who hears of each batch that has got into the store.
+pub(crate) trait Listener: Send + Sync {
+    fn applied(&self, batch: Applied, size: Size, position: &Position);
+}
+
+impl<'a> Replay<'a> {
+    pub async fn begin(
+        rt: Rt,
+        log: &'a dyn Log,
+        changelog: &'a TopicPartition,
+        store: SharedStore,
+        span: Span,
+        limits: Limits,
+    ) -> Result<Self, RestoreError> {
+        let started = rt::wall_millis();
+        let before = blocking(rt, &store, |store| store.position()).await?;
+        let position = Position {
+            topic_id: span.topic_id,
+            next_offset: span.from,
+            leader_epoch: before.map_or(-1, |before| before.leader_epoch),
+            // Until the end is reached the store is as old as it was: it may still lack tombstones that the log will lose.
+            written_at: before.map_or(started, |before| before.written_at),
+        };
+        Ok(Self { rt, log, changelog, store, limits, span, started, position, source: None })
+    }
+
+    /// To the span's end or, when the changelog has grown, behind it. Returns where the store is then.
+    pub async fn run(&mut self, listener: &dyn Listener) -> Result<Position, RestoreError> {
+        while self.position.next_offset < self.span.to {
+            self.step(self.span.to, LOOK_AGAIN, None, listener).await?;
+        }
+        self.position.written_at = self.started;
+        let position = self.position;
+        blocking(self.rt, &self.store, move |store| store.apply(&[], &position)).await?;
+        Ok(position)
+    }
+
+    /// Goes on behind the end for ever; returns only why it can't. The store is known to be at the end whenever `horizon` says so.
+    pub async fn follow(&mut self, horizon: &Horizon, listener: &dyn Listener) -> RestoreError {
+        loop {
+            let pause = match self.step(i64::MAX, LOOK_AGAIN_AT_END, Some(horizon), listener).await {
+                Ok(full) if full => continue,
+                Ok(_) => BETWEEN_BATCHES,
+                Err(error) => return error,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
-    position.written_at = started;
-    blocking(rt, store, move |store| store.apply(&[], &position).and_then(|()| store.flush())).await?;
-    Ok(position)
+
+    /// One batch; true if it was full.
+    async fn step(
+        &mut self,
+        end: i64,
+        look_again: Duration,
+        horizon: Option<&Horizon>,
+        listener: &dyn Listener,
+    ) -> Result<bool, RestoreError> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            none => none.insert(Source::start(self.log, self.changelog, self.position.next_offset)?),
+        };
+        let before = self.position.next_offset;
+        let batch = source.next_batch(end, look_again, &self.limits).await?;
+        self.position.next_offset = source.fetch.position();
+        self.position.leader_epoch = batch.leader_epoch().unwrap_or(self.position.leader_epoch);
+        if let Some(reached) = horizon.and_then(|horizon| horizon.reached(self.position.next_offset)) {
+            self.position.written_at = reached;
+        }
+        let (full, size, at) = (batch.is_full(&self.limits), batch.size(), self.position);
+        let applied = blocking(self.rt, &self.store, move |store| {
+            // Each batch begins where the one before ended (invariant I6).
+            debug_assert!(store.position()?.is_none_or(|position| position.next_offset == before), "a gap before offset {before}");
+            let rows = batch.into_rows();
+            store.apply(&rows, &at)?;
+            Ok(Applied::of(&rows))
+        });
+        listener.applied(applied.await?, size, &at);
+        if let Some(throttle) = &self.limits.throttle {
+            tokio::time::sleep(throttle.spend(size.bytes, rt::now())).await;
+        }
+        Ok(full)
+    }
 }
 
 /// The changelog as a replay reads it.
@@ -112,8 +177,9 @@ impl Source {
     }
 
     /// Collects what has arrived, up to a full batch. Waits only while there is nothing, and the end isn't reached.
-    async fn next_batch(&mut self, end: i64, limits: &Limits) -> Result<Batch, LogError> {
+    async fn next_batch(&mut self, end: i64, look_again: Duration, limits: &Limits) -> Result<Batch, LogError> {
         let mut batch = Batch::default();
+        let from = self.fetch.position();
         loop {
             let arrived = self.poll(&mut batch)?;
             if batch.is_full(limits) || self.fetch.position() >= end {
@@ -122,8 +188,8 @@ impl Source {
             if arrived {
                 // Its thread has other work too.
                 tokio::task::yield_now().await;
-            } else if batch.is_empty() {
-                let _ = timeout(LOOK_AGAIN, self.arrivals.notified()).await;
+            } else if self.fetch.position() == from {
+                let _ = timeout(look_again, self.arrivals.notified()).await;
             } else {
                 return Ok(batch);
             }
@@ -140,7 +206,7 @@ impl Source {
 }
 
 async fn blocking<T: Send + 'static>(
-    rt: &Rt,
+    rt: Rt,
     store: &SharedStore,
     work: impl FnOnce(&dyn StateStore) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {

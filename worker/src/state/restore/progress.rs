@@ -31,12 +31,12 @@ impl Progress {
         *self.0.lock().unwrap()
     }
 
-    pub(super) fn begin(&self, span: Span, now: Instant) {
+    pub fn begin(&self, span: Span, now: Instant) {
         let Span { from, to, .. } = span;
         *self.0.lock().unwrap() = Some(Reading { from, to, position: from, records: 0, bytes: 0, keyless: 0, started: now });
     }
 
-    pub(super) fn advance(&self, position: i64, by: Size) {
+    pub fn advance(&self, position: i64, by: Size) {
         if let Some(reading) = self.0.lock().unwrap().as_mut() {
             reading.position = position;
             reading.records += by.records;

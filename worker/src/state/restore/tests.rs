@@ -230,6 +230,25 @@ fn plan(log: &Changelog, store: &dyn StateStore) -> Restore {
     Restore::plan(store.position().unwrap(), log.id(), log.limits())
 }
 
+impl Listener for Progress {
+    fn applied(&self, _: Applied, size: Size, position: &Position) {
+        self.advance(position.next_offset, size);
+    }
+}
+
+async fn replay(
+    rt: &Rt,
+    log: &Changelog,
+    of: &TopicPartition,
+    store: &SharedStore,
+    span: Span,
+    limits: &Limits,
+    progress: &Progress,
+) -> Result<Position, RestoreError> {
+    progress.begin(span, rt::now());
+    Replay::begin(*rt, log, of, store.clone(), span, limits.clone()).await?.run(progress).await
+}
+
 /// Plans and replays to the end, as a task does.
 async fn restore(log: &Changelog, store: &Arc<Crashing>) -> Position {
     let span = match plan(log, &**store) {
@@ -311,8 +330,6 @@ proptest! {
             assert_eq!(store.rows(), log.table());
             assert_eq!((position.next_offset, position.topic_id), (log.limits().end, log.id()));
             assert_eq!(store.position().unwrap(), Some(position));
-            store.crash(0);
-            assert_eq!(store.rows(), log.table(), "a restored store is flushed");
         });
     }
 }
@@ -417,6 +434,58 @@ fn a_throttled_replay_puts_into_the_store_what_it_took_and_waits() {
             assert!(futures::poll!(replay.as_mut()).is_pending());
         }
         assert_eq!(store.position().unwrap().unwrap().next_offset, POLL as i64, "the rest is due in hours");
+    });
+}
+
+#[test]
+fn a_standby_follows_batch_by_batch_without_a_gap_and_knows_when_it_was_at_the_end() {
+    run(async {
+        let (log, horizon, heard) = (Changelog::new(), Horizon::default(), Mutex::new(Vec::new()));
+        let add = |from: i64, to: i64| (from..to).for_each(|n| log.append(row(format!("{}", n % 7), Some(&n.to_string()))));
+        add(0, 5);
+        log.show(i64::MAX);
+        let crashing = Arc::new(Crashing::new());
+        let (store, of): (SharedStore, _) = (crashing.clone(), changelog());
+        let Restore::Replay(span) = plan(&log, &*store) else { panic!("the store is new") };
+        let mut replay = Replay::begin(Rt::single(), &log, &of, store.clone(), span, small_batches()).await.unwrap();
+        struct Heard<'a>(&'a Mutex<Vec<i64>>);
+        impl Listener for Heard<'_> {
+            fn applied(&self, _: Applied, _: Size, position: &Position) {
+                self.0.lock().unwrap().push(position.next_offset);
+            }
+        }
+        let listener = Heard(&heard);
+        let restored = replay.run(&listener).await.unwrap();
+        assert_eq!(restored.next_offset, 5);
+        let mut follow = std::pin::pin!(replay.follow(&horizon, &listener));
+        let reaches = async |follow: &mut (dyn Future<Output = RestoreError> + Unpin), offset: i64| {
+            let until = async {
+                while store.position().unwrap().unwrap().next_offset < offset {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::select! { biased; error = follow => panic!("{error}"), () = until => {} }
+        };
+        add(5, 12);
+        log.skip(3);
+        log.show(i64::MAX);
+        reaches(&mut follow, 15).await;
+        assert_eq!(crashing.rows(), log.table());
+        assert_eq!(store.position().unwrap().unwrap().written_at, restored.written_at, "nobody has said where the end is");
+        horizon.saw(20, 7_000);
+        add(15, 19);
+        log.show(i64::MAX);
+        reaches(&mut follow, 19).await;
+        assert_eq!(store.position().unwrap().unwrap().written_at, restored.written_at, "one is missing");
+        add(19, 20);
+        log.show(i64::MAX);
+        reaches(&mut follow, 20).await;
+        assert_eq!(store.position().unwrap().unwrap().written_at, 7_000);
+        assert_eq!(crashing.rows(), log.table());
+        assert!(heard.lock().unwrap().is_sorted_by(|a, b| a < b));
+
+        log.cut_before(25);
+        assert_eq!(follow.await, RestoreError::OutOfRange { changelog: changelog(), offset: 20 });
     });
 }
 

@@ -24,6 +24,7 @@ pub(super) struct ToldGroup {
     refused: AtomicU64,
     pub lease: Lease,
     released: AtomicU64,
+    copies: Mutex<Vec<(TaskId, u64)>>,
 }
 
 impl ToldGroup {
@@ -36,6 +37,7 @@ impl ToldGroup {
             refused: AtomicU64::new(0),
             lease: Lease::new(Duration::from_millis(u64::MAX), Duration::ZERO),
             released: AtomicU64::new(0),
+            copies: Mutex::default(),
         });
         group.lease.renew(1);
         control::in_group(app, group.clone());
@@ -49,8 +51,24 @@ impl ToldGroup {
 
     /// The partitions of the only co-partition group that are this member's from now on.
     pub fn assign(&self, partitions: &[u32]) {
-        let tasks = partitions.iter().map(|&partition| TaskId { group: 0, partition }).collect();
-        self.say(GroupEvent::Assigned { generation: 1, tasks, standbys: vec![] });
+        self.assign_with(partitions, &[]);
+    }
+
+    /// The same, and those of which it keeps copies.
+    pub fn assign_with(&self, partitions: &[u32], standbys: &[u32]) {
+        let ids = |partitions: &[u32]| partitions.iter().map(|&partition| TaskId { group: 0, partition }).collect();
+        self.say(GroupEvent::Assigned { generation: 1, tasks: ids(partitions), standbys: ids(standbys) });
+    }
+
+    /// What the worker has said last of its copy of a partition.
+    pub fn copy(&self, partition: u32) -> Option<u64> {
+        let copies = self.copies.lock().unwrap();
+        copies.iter().find(|(id, _)| id.partition == partition).map(|(_, lag)| *lag)
+    }
+
+    /// What others have committed.
+    pub fn set_committed(&self, topic: &str, partition: u32, offset: i64) {
+        self.offsets.lock().unwrap().insert(TopicPartition::new(topic, partition), offset);
     }
 
     pub fn lose(&self) {
@@ -61,7 +79,7 @@ impl ToldGroup {
         *self.refusal.lock().unwrap() = refusal;
     }
 
-    fn released(&self) -> u64 {
+    pub fn released(&self) -> u64 {
         self.released.load(Ordering::Relaxed)
     }
 }
@@ -115,7 +133,9 @@ impl Membership for ToldGroup {
 
     fn cold(&self) {}
 
-    fn copies(&self, _lags: Vec<(TaskId, u64)>) {}
+    fn copies(&self, lags: Vec<(TaskId, u64)>) {
+        *self.copies.lock().unwrap() = lags;
+    }
 
     fn drain(&self) {}
 

@@ -22,10 +22,10 @@ mod commits;
 mod ends;
 mod failures;
 mod faults;
-#[expect(dead_code, reason = "all of it is for the tests of the pages")]
 #[path = "../../../tests/common/http.rs"]
 mod http;
 mod membership;
+mod standbys;
 
 /// Ends a test that waits for what never comes.
 const HANGS: Duration = Duration::from_secs(60);
