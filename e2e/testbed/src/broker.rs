@@ -64,7 +64,7 @@ impl Broker {
     /// A tool that isn't started yet, for one that runs beside the test. `--bootstrap-server` is given.
     pub fn tool_command<S: AsRef<str>>(&self, class: &str, arguments: impl IntoIterator<Item = S>) -> io::Result<Command> {
         let mut command =
-            install::kafka()?.java(&["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
+            install::tools()?.java(&["-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error"]);
         command.arg(full_name(class)).args(["--bootstrap-server", &self.bootstrap]);
         command.args(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         Ok(command)

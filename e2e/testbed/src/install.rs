@@ -13,28 +13,41 @@ use crate::port::Port;
 use crate::{admin, process};
 
 const POM: &str = include_str!("../kafka/pom.xml");
+/// A version to run brokers of, in place of the usual one.
+const OTHER_VERSION: &str = "FAUST_TEST_KAFKA_VERSION";
 const CLUSTER: &str = "faustTestbedAAAAAAAAAA";
 
 /// Kafka in the cache, ready to run.
 #[derive(Debug)]
 pub struct Installed {
+    version: String,
     folder: PathBuf,
     java: PathBuf,
 }
 
-/// Kafka, fetched and prepared at the first call ever; later ones only look that it is there.
+/// Kafka as brokers run it, fetched and prepared at the first call ever; later ones only look that it is there.
 pub fn kafka() -> io::Result<&'static Installed> {
     static INSTALLED: OnceLock<Installed> = OnceLock::new();
-    if let Some(installed) = INSTALLED.get() {
+    installed(&INSTALLED, &std::env::var(OTHER_VERSION).unwrap_or_else(|_| usual_version().to_owned()))
+}
+
+/// Kafka's command line tools, of the usual version: they speak to brokers of any.
+pub fn tools() -> io::Result<&'static Installed> {
+    static INSTALLED: OnceLock<Installed> = OnceLock::new();
+    installed(&INSTALLED, usual_version())
+}
+
+fn installed(slot: &'static OnceLock<Installed>, version: &str) -> io::Result<&'static Installed> {
+    if let Some(installed) = slot.get() {
         return Ok(installed);
     }
-    let installed = Installed::ensure()?;
-    Ok(INSTALLED.get_or_init(|| installed))
+    let installed = Installed::ensure(version)?;
+    Ok(slot.get_or_init(|| installed))
 }
 
 /// Where it lies, as shell variables: the cluster runs the same Kafka.
 pub fn paths() -> io::Result<String> {
-    let kafka = kafka()?;
+    let kafka = tools()?;
     let paths = [
         ("java", &kafka.java),
         ("classes", &kafka.lib().join("*")),
@@ -72,10 +85,11 @@ impl Installed {
         copy_files(&self.formatted(), data)
     }
 
-    fn ensure() -> io::Result<Installed> {
+    fn ensure(version: &str) -> io::Result<Installed> {
         let java = find_java()?;
         let cache = cache()?;
-        let installed = Installed { folder: cache.join(format!("kafka-{}", identity(&java)?)), java };
+        let folder = cache.join(format!("kafka-{version}-{:08x}", sum(&pom(version), &java)?));
+        let installed = Installed { version: version.to_owned(), folder, java };
         if installed.archive().exists() {
             return Ok(installed);
         }
@@ -98,13 +112,20 @@ impl Installed {
     }
 
     fn fetch(&self) -> io::Result<()> {
-        eprintln!("faust-testbed: fetching Kafka {} from Maven, 54 MB, once", version());
+        eprintln!("faust-testbed: fetching Kafka {} from Maven, 54 MB, once", self.version);
         let work = tempfile::tempdir_in(self.folder.parent().expect("in the cache"))?;
-        fs::write(work.path().join("pom.xml"), POM)?;
+        fs::write(work.path().join("pom.xml"), pom(&self.version))?;
         let mut maven = Command::new("mvn");
         maven.args(["-q", "-B", "dependency:copy-dependencies"]).current_dir(work.path());
         maven.arg(format!("-DoutputDirectory={}", work.path().join("lib").display()));
         run(&mut maven, "Maven (Debian package maven)")?;
+        // Older lines bring a logger of their own, and of two one is taken at random.
+        for jar in fs::read_dir(work.path().join("lib"))? {
+            let jar = jar?;
+            if jar.file_name().to_string_lossy().starts_with("slf4j-reload4j") {
+                fs::remove_file(jar.path())?;
+            }
+        }
         fs::create_dir_all(&self.folder)?;
         fs::rename(work.path().join("lib"), self.lib())
     }
@@ -113,7 +134,7 @@ impl Installed {
         let work = tempfile::tempdir_in(&self.folder)?;
         let properties = work.path().join("server.properties");
         let data = work.path().join("data");
-        Node { port: 1, controller_port: 2, data: &data, settings: &[] }.write(&properties)?;
+        Node { port: 1, controller_port: 2, listeners: &[], data: &data, settings: &[] }.write(&properties)?;
         let mut format = self.java(&["-Xmx256m"]);
         format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(&properties);
         run(&mut format, "Kafka's StorageTool")?;
@@ -123,13 +144,14 @@ impl Installed {
     /// Learns from one life of a broker which classes a start loads. The jars must already stand where they stay: the archive
     /// holds their paths.
     fn prepare_archive(&self) -> io::Result<()> {
-        eprintln!("faust-testbed: preparing Kafka {} for quick starts, about 20 s, once", version());
+        eprintln!("faust-testbed: preparing Kafka {} for quick starts, about 20 s, once", self.version);
         let work = tempfile::tempdir_in(&self.folder)?;
         let (properties, data, log) = (work.path().join("server.properties"), work.path().join("data"), work.path().join("log"));
         let archive = work.path().join("archive");
         let (port, controller) = (Port::any()?, Port::any()?);
         self.format(&data)?;
-        Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &[] }.write(&properties)?;
+        Node { port: port.number(), controller_port: controller.number(), listeners: &[], data: &data, settings: &[] }
+            .write(&properties)?;
 
         let mut command = self.bare_java();
         command.arg(format!("-XX:ArchiveClassesAtExit={}", archive.display())).args(["-Xmx512m", "-cp"]).arg(self.lib().join("*"));
@@ -178,15 +200,19 @@ pub fn cache() -> io::Result<PathBuf> {
     Ok(base.join("faust-dev"))
 }
 
-/// Version, and a sum over what the prepared parts depend on: another pom or another JVM means another folder.
-fn identity(java: &Path) -> io::Result<String> {
+/// A sum over what the prepared parts depend on: another pom or another JVM means another folder.
+fn sum(pom: &str, java: &Path) -> io::Result<u32> {
     let jvm = fs::canonicalize(java)?;
     let mut sum = DefaultHasher::new();
-    (POM, &jvm, fs::metadata(&jvm)?.modified()?).hash(&mut sum);
-    Ok(format!("{}-{:08x}", version(), sum.finish() as u32))
+    (pom, &jvm, fs::metadata(&jvm)?.modified()?).hash(&mut sum);
+    Ok(sum.finish() as u32)
 }
 
-fn version() -> &'static str {
+fn pom(version: &str) -> String {
+    POM.replace(&format!("<kafka.version>{}<", usual_version()), &format!("<kafka.version>{version}<"))
+}
+
+fn usual_version() -> &'static str {
     let after = POM.split("<kafka.version>").nth(1).expect("the pom names Kafka's version");
     after.split('<').next().expect("split has a first part")
 }
@@ -203,7 +229,7 @@ fn find_java() -> io::Result<PathBuf> {
     })
 }
 
-fn run(command: &mut Command, what: &str) -> io::Result<()> {
+pub(crate) fn run(command: &mut Command, what: &str) -> io::Result<()> {
     let output =
         command.stdin(Stdio::null()).output().map_err(|e| io::Error::new(e.kind(), format!("{what} can't be run: {e}")))?;
     if output.status.success() {

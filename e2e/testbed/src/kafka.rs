@@ -25,19 +25,26 @@ pub struct Kafka {
     folder: Option<Folder>,
     properties: PathBuf,
     process: Mutex<Option<Child>>,
-    _ports: [Port; 2],
+    _ports: Vec<Port>,
 }
 
 /// Settings of a broker that is to be started.
 #[derive(Debug, Default)]
 pub struct Builder {
     settings: Vec<(String, String)>,
+    listeners: Vec<(&'static str, Port)>,
 }
 
 impl Builder {
     /// A line of the broker's properties; it wins over the fixture's own.
     pub fn config(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A further listener; what it speaks is in the settings.
+    pub(crate) fn listener(mut self, name: &'static str, port: Port) -> Self {
+        self.listeners.push((name, port));
         self
     }
 
@@ -48,10 +55,13 @@ impl Builder {
         let (port, controller) = (Port::any()?, Port::any()?);
         let (data, properties) = (folder.path().join("data"), folder.path().join("server.properties"));
         kafka.format(&data)?;
-        Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &self.settings }
+        let listeners: Vec<_> = self.listeners.iter().map(|(name, port)| (*name, port.number())).collect();
+        let (port_number, controller_port) = (port.number(), controller.number());
+        Node { port: port_number, controller_port, listeners: &listeners, data: &data, settings: &self.settings }
             .write(&properties)?;
         let broker = Broker { bootstrap: format!("127.0.0.1:{}", port.number()), log: folder.path().join("kafka.log") };
-        let kafka = Kafka { broker, folder: Some(folder), properties, process: Mutex::new(None), _ports: [port, controller] };
+        let ports = self.listeners.into_iter().map(|(_, port)| port).chain([port, controller]).collect();
+        let kafka = Kafka { broker, folder: Some(folder), properties, process: Mutex::new(None), _ports: ports };
         kafka.launch()?;
         Ok(kafka)
     }

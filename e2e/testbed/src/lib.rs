@@ -23,6 +23,7 @@ mod kubectl;
 mod node;
 mod port;
 mod process;
+mod secured;
 mod shared;
 mod wait;
 
@@ -32,6 +33,7 @@ pub use cluster::{Cluster, Restricted};
 pub use install::paths;
 pub use kafka::{Builder, Kafka};
 pub use process::spawn_bound_to_us;
+pub use secured::{Listener, Secured};
 pub use shared::{State, down, find, shared, status, up};
 
 /// A name that no other test, now or in an earlier run on the same broker, has used: for topics, groups, applications.

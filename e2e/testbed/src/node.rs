@@ -17,18 +17,21 @@ const START: Duration = Duration::from_secs(120);
 pub struct Node<'a> {
     pub port: u16,
     pub controller_port: u16,
+    /// Further listeners, by name.
+    pub listeners: &'a [(&'static str, u16)],
     pub data: &'a Path,
     pub settings: &'a [(String, String)],
 }
 
 impl Node<'_> {
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let Node { port, controller_port, data, settings } = self;
+        let Node { port, controller_port, listeners, data, settings } = self;
+        let listeners: String = listeners.iter().map(|(name, port)| format!(",{name}://127.0.0.1:{port}")).collect();
         let mut text = format!(
             "{BASE}\n\
              node.id=1\n\
              controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-             listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             listeners=CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{listeners}\n\
              log.dirs={}\n",
             data.display()
         );

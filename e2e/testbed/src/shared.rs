@@ -69,7 +69,8 @@ pub fn up() -> io::Result<Broker> {
     kafka.format(&data)?;
     let (port, controller) = (Port::preferred(USUAL_PORT)?, Port::any()?);
     let broker = Broker { bootstrap: format!("127.0.0.1:{}", port.number()), log: log(&folder) };
-    Node { port: port.number(), controller_port: controller.number(), data: &data, settings: &[] }.write(&properties(&folder))?;
+    Node { port: port.number(), controller_port: controller.number(), listeners: &[], data: &data, settings: &[] }
+        .write(&properties(&folder))?;
     fs::write(address(&folder), &broker.bootstrap)?;
     let mut child = process::spawn_detached(kafka.broker(&properties(&folder), &broker.log)?)?;
     if let Err(problem) = node::await_started(&mut child, &broker.log, 0) {

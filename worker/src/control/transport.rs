@@ -6,6 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 #[cfg(feature = "kafka")]
+use faust_wire::Security;
+
+#[cfg(feature = "kafka")]
 use crate::cli::ExitReason;
 use crate::cli::Refusal;
 #[cfg(feature = "kafka")]
@@ -76,7 +79,7 @@ pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dy
         }
         #[cfg(feature = "kafka")]
         Broker::Kafka(brokers) => {
-            let kafka = kafka_settings(settings, brokers, app);
+            let kafka = kafka_settings(settings, brokers, app)?;
             Ok(rt.blocking(move || crate::log::KafkaLog::new(kafka)).await?)
         }
         #[cfg(not(feature = "kafka"))]
@@ -85,15 +88,22 @@ pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dy
 }
 
 #[cfg(feature = "kafka")]
-fn kafka_settings(settings: &Resolved, brokers: &str, app: &str) -> crate::log::KafkaSettings {
-    crate::log::KafkaSettings {
+fn kafka_settings(settings: &Resolved, brokers: &str, app: &str) -> Result<crate::log::KafkaSettings, Refusal> {
+    let beyond_security = settings.kafka.iter().filter(|(key, _)| !Security::owns(key));
+    Ok(crate::log::KafkaSettings {
         brokers: brokers.to_string(),
         group_id: app.to_string(),
         client_id: client_id(app),
         fetch_memory: settings.fetch_memory as usize,
         message_timeout: settings.message_timeout(),
-        extra: settings.kafka.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
-    }
+        security: security(settings)?,
+        extra: beyond_security.map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+    })
+}
+
+#[cfg(feature = "kafka")]
+fn security(settings: &Resolved) -> Result<Security, LogError> {
+    Security::parse(settings.kafka.iter()).map_err(|invalid| LogError::Config(invalid.to_string()))
 }
 
 /// Joins the group; other workers reach this one where it `listens`, if the settings don't say where.
@@ -116,7 +126,7 @@ pub(super) async fn membership(
         Broker::Kafka(brokers) => {
             let group = GroupSettings {
                 group_id: app.to_string(),
-                client: client(brokers, app)?,
+                client: client(settings, brokers, app)?,
                 groups,
                 session_timeout: settings.session_timeout,
                 rebalance_timeout: settings.rebalance_timeout,
@@ -136,7 +146,7 @@ pub(super) async fn membership(
 pub(super) async fn give_up_place(settings: &Resolved, app: &str, status: &Status) -> Result<(), Refusal> {
     #[cfg(feature = "kafka")]
     if let (Broker::Kafka(brokers), Some(instance)) = (&settings.broker, &settings.instance_id) {
-        let client = client(brokers, app)?;
+        let client = client(settings, brokers, app)?;
         while let Err(error) = client.remove_static_member(app, instance, "the worker drains").await {
             if error.is_refusal() {
                 return Err(Refusal::new(ExitReason::KafkaRefuses, error.to_string()));
@@ -152,8 +162,9 @@ pub(super) async fn give_up_place(settings: &Resolved, app: &str, status: &Statu
 }
 
 #[cfg(feature = "kafka")]
-fn client(brokers: &str, app: &str) -> Result<faust_wire::Client, Refusal> {
-    let config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+fn client(settings: &Resolved, brokers: &str, app: &str) -> Result<faust_wire::Client, Refusal> {
+    let mut config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
+    config.security = security(settings)?;
     Ok(faust_wire::Client::new(config))
 }
 

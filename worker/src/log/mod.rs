@@ -150,7 +150,7 @@ pub(crate) struct Bounds {
 pub(crate) enum LogError {
     /// Not reachable, or not now: wait and ask again.
     Unavailable(String),
-    /// It answered, and refuses us (authentication, authorization, fencing): asking again won't help.
+    /// It answered, and refuses us (authentication, authorization, fencing), or we don't trust it: asking again won't help. A sentence.
     Refused(String),
     /// The topic or partition isn't there.
     UnknownTopic(String),
@@ -166,7 +166,7 @@ impl std::fmt::Display for LogError {
             Self::Unavailable(why) => {
                 write!(f, "Kafka can't be reached: {why}; check the setting `broker` and the brokers themselves")
             }
-            Self::Refused(why) => write!(f, "Kafka refuses this worker: {why}; check its credentials and ACLs"),
+            Self::Refused(why) => f.write_str(why),
             Self::UnknownTopic(topic) => write!(f, "topic `{topic}` doesn't exist; create it"),
             Self::OutOfRange { partition, offset } => write!(f, "{partition}: offset {offset} is not in the log (any more)"),
             Self::Config(why) => write!(f, "a setting of the Kafka client is wrong: {why}"),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::kind::{Broker, Store};
+#[cfg(feature = "kafka")]
+use super::table::PASSTHROUGH;
 use super::table::{Resolved, Setting};
 
 /// What was compiled in.
@@ -22,6 +24,8 @@ const LONGEST_IN_PROTOCOL: Duration = Duration::from_millis(i32::MAX as u64);
 
 pub(super) fn all(settings: &Resolved, features: Features) -> Result<(), SettingsError> {
     features_are_compiled(settings, features)?;
+    #[cfg(feature = "kafka")]
+    security_is_understood(settings)?;
     let refuse = |setting: &str, why: &str| {
         let (value, origin) = Setting::named(setting).shown(settings);
         Err(SettingsError::new(setting, format!("setting `{setting}`: {value} ({}) {why}", origin.of(setting))))
@@ -49,6 +53,15 @@ pub(super) fn all(settings: &Resolved, features: Features) -> Result<(), Setting
         return refuse("commit-interval", "is too short: at least 1ms");
     }
     Ok(())
+}
+
+/// Whether both of our clients can do what the properties of TLS and SASL say.
+#[cfg(feature = "kafka")]
+fn security_is_understood(settings: &Resolved) -> Result<(), SettingsError> {
+    let Err(invalid) = faust_wire::Security::parse(settings.kafka.iter()) else { return Ok(()) };
+    let place = settings.origin_of_property(&invalid.property).map(|origin| format!(" ({})", origin.of(PASSTHROUGH.name)));
+    let sentence = format!("setting `kafka`: the client's property {invalid}{}", place.unwrap_or_default());
+    Err(SettingsError::new(PASSTHROUGH.name, sentence))
 }
 
 fn features_are_compiled(settings: &Resolved, features: Features) -> Result<(), SettingsError> {

@@ -63,9 +63,12 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     format!("{key}={}", if is_secret(key) { "***" } else { value })
 }
 
-/// Whether the value must not be seen in logs and messages.
+/// Whether the value must not be seen in logs and messages. The path of a file may be.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
+    if [".file", ".location"].iter().any(|end| key.ends_with(end)) {
+        return false;
+    }
     ["password", "passphrase", "secret", "token", "jaas", "private", "key.pem", "ssl_key"].iter().any(|word| key.contains(word))
 }
 

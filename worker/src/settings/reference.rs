@@ -24,6 +24,7 @@ and ends with exit code 78.
 const CLOSING: &str = "
 Properties of the client that the worker's correctness depends on (`group.id`, `enable.auto.commit`, `auto.offset.reset`, …) are refused by
 `kafka`, with the setting to use instead. A secret's setting is the path of a file that holds it. Values of properties whose names contain *password*, *secret*, *token* or *jaas* are never shown.
+TLS and SASL: [kafka.md](kafka.md).
 ";
 
 fn rendered() -> String {

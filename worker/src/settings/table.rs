@@ -201,6 +201,11 @@ pub(super) fn variable(name: &str) -> String {
 
 #[cfg(feature = "kafka")]
 impl Resolved {
+    /// Where a client's property was given, if it was.
+    pub(super) fn origin_of_property(&self, name: &str) -> Option<&Origin> {
+        self.property_origins.get(name)
+    }
+
     /// How long the client tries to deliver a record. A third of the session, or a worker that was thought dead could still write.
     pub fn message_timeout(&self) -> Duration {
         self.session_timeout / 3

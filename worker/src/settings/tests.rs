@@ -60,7 +60,7 @@ fn a_file_wins_over_the_code_and_loses_to_the_environment() {
     file.set("kafka", "a=file\nb=file".into(), "`settings.kafka` in app.yaml, line 5".into()).unwrap();
     let code = Settings::new().web_port(1).commit_interval(secs(1)).log_level("warn").kafka("a", "code");
     let environment = [("FAUST_COMMIT_INTERVAL", "3s"), ("FAUST_KAFKA", "b=env")].map(|(name, text)| (name.into(), text.into()));
-    let flags = [("node", "n1".to_string()), ("kafka", "sasl.password=hunter2".to_string())];
+    let flags = [("node", "n1".to_string()), ("kafka", "plugin.secret=hunter2".to_string())];
     let all = resolve_for(EVERYTHING, "shop", &code, &file, environment, &flags).unwrap();
     let listing = all.listing();
     for line in [
@@ -71,7 +71,7 @@ fn a_file_wins_over_the_code_and_loses_to_the_environment() {
         "datadir = ./shop-data (default)",
         "kafka = a=file (file)",
         "kafka = b=env (env)",
-        "kafka = sasl.password=*** (flag)",
+        "kafka = plugin.secret=*** (flag)",
     ] {
         assert!(listing.lines().any(|listed| listed == line), "{line}: {listing}");
     }
@@ -298,9 +298,10 @@ fn client_properties_that_the_worker_depends_on_are_refused() {
 
 #[test]
 fn secrets_are_never_shown() {
-    let code = Settings::new().kafka("sasl.password", "hunter2").kafka("sasl.username", "me").kafka("Ssl.Key.Pem", "hunter2");
+    let code = Settings::new().kafka("plugin.secret", "hunter2").kafka("plugin.secret.file", "/run/it").kafka("Key.Pem", "hunter2");
     let shown = format!("{code:?} {:?}", resolved(code.clone(), &[], &[]).unwrap());
-    assert!(shown.contains("sasl.username=me") && shown.contains("sasl.password=***") && !shown.contains("hunter2"), "{shown}");
+    let seen = shown.contains("plugin.secret.file=/run/it") && shown.contains("plugin.secret=***");
+    assert!(seen && !shown.contains("hunter2"), "{shown}");
     for key in ["ssl.key.passphrase", "ssl.private.key", "ssl_key", "sasl.oauthbearer.assertion.private.key"] {
         let shown = format!("{:?}", Settings::new().kafka(key, "hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
@@ -309,6 +310,27 @@ fn secrets_are_never_shown() {
         let refused = resolved(Settings::new(), &[], &[("kafka", line)]).unwrap_err();
         assert!(!refused.contains("hunter2"), "{refused}");
     }
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn security_that_is_not_understood_is_refused_with_its_place_and_without_the_secret() {
+    let scram = || Settings::new().kafka("security.protocol", "sasl_ssl").kafka("sasl.mechanism", "SCRAM-SHA-256");
+    assert_eq!(
+        resolved(
+            scram().kafka("sasl.username", "anna").kafka("sasl.password.file", "/p"),
+            &[],
+            &[("kafka", "sasl.password=hunter2")]
+        )
+        .unwrap_err(),
+        "setting `kafka`: the client's property `sasl.password` would be seen by whoever sees the settings: write it into a file and \
+         give its path as `sasl.password.file` (flag --kafka)"
+    );
+    assert_eq!(
+        resolved(scram(), &[], &[]).unwrap_err(),
+        "setting `kafka`: the client's property `sasl.username` is missing: the mechanism has a user and a password"
+    );
+    assert!(resolved(scram().kafka("sasl.username", "anna").kafka("sasl.password.file", "/p"), &[], &[]).is_ok());
 }
 
 #[cfg(feature = "kafka")]

@@ -110,16 +110,21 @@ impl Client {
 /// A broker that can't be reached where it says it is: often the fault is in what it says.
 fn advertised(broker: &Broker, error: Error) -> Error {
     match error {
-        Error::Unreachable { address, reason } => Error::Unreachable {
-            address,
-            reason: format!("{reason} (the address is the one that broker {} advertises)", broker.id),
-        },
+        Error::Unreachable { address, reason } => Error::Unreachable { address, reason: as_advertised(broker, &reason) },
+        Error::Untrusted { address, reason } => Error::Untrusted { address, reason: as_advertised(broker, &reason) },
         other => other,
     }
 }
 
-/// One error for why no broker answers.
+fn as_advertised(broker: &Broker, reason: &str) -> String {
+    format!("{reason} (the address is the one that broker {} advertises)", broker.id)
+}
+
+/// One error for why no broker answers. A refusal stands for all: who we are is the same everywhere, and others may just be away.
 fn none_reachable(mut errors: Vec<Error>) -> Error {
+    if let Some(refusal) = errors.iter().position(Error::is_refusal) {
+        return errors.swap_remove(refusal);
+    }
     if errors.len() == 1 {
         return errors.remove(0);
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::security::Security;
+
 /// What a client needs to know before it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -15,6 +17,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// From handing a request in to having its answer.
     pub request_timeout: Duration,
+    /// Plain text, unless it is set.
+    pub security: Security,
 }
 
 impl Config {
@@ -26,6 +30,7 @@ impl Config {
             client_id: client_id.into(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
+            security: Security::default(),
         })
     }
 

@@ -1,20 +1,22 @@
 //! One connection to a broker: requests are pipelined, answers find their callers by number.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::messages::ApiVersionsRequest;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{RwLock, mpsc, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{Address, Config};
 use crate::error::Error;
 use crate::frame::{self, Frame};
 use crate::request::Request;
+use crate::sasl;
+use crate::security::Sasl;
 use crate::transport;
 use crate::versions::{self, Negotiation, Versions};
 
@@ -29,19 +31,36 @@ const QUEUE: usize = 64;
 /// Dropping a call is safe: the request may still be carried out, its late answer is thrown away. A call that *times out* closes the
 /// connection, since nothing behind it would be answered either.
 #[derive(Clone)]
-pub struct Connection {
-    line: Arc<Line>,
-    versions: Arc<Versions>,
+pub struct Connection(Arc<Shared>);
+
+/// What the handles share.
+pub(crate) struct Shared {
+    line: Line,
+    versions: Versions,
+    /// Held for reading by every call until it is answered, and for writing by whoever proves anew who we are: a broker takes nothing
+    /// else in the middle of that.
+    turn: RwLock<()>,
+    /// The task that does so before the old proof runs out.
+    renewal: OnceLock<AbortHandle>,
 }
 
 impl Connection {
-    /// Connects and agrees on versions, within the connect timeout.
+    /// Connects, agrees on versions and proves who we are, within the connect timeout.
     pub async fn open(address: &Address, config: &Config) -> Result<Self, Error> {
         let unreachable = |reason| Error::Unreachable { address: address.to_string(), reason };
         let connect = async {
             let socket = transport::dial(address).await.map_err(unreachable)?;
-            let stream = transport::secure(socket, config).await.map_err(unreachable)?;
-            Self::negotiate(Line::start(stream, address, config)).await
+            let stream = transport::secure(socket, address, config).await?;
+            let line = Line::start(stream, address, config);
+            let versions = negotiate(&line).await?;
+            let shared = Arc::new(Shared { line, versions, turn: RwLock::default(), renewal: OnceLock::new() });
+            if let Some(sasl) = &config.security.sasl
+                && let Some(lifetime) = sasl::authenticate(&shared, sasl).await?
+            {
+                let renewal = tokio::spawn(renew(Arc::downgrade(&shared), sasl.clone(), lifetime)).abort_handle();
+                shared.renewal.get_or_init(|| renewal);
+            }
+            Ok(Self(shared))
         };
         match timeout(config.connect_timeout, connect).await {
             Ok(Err(Error::Closed { reason, .. })) => Err(unreachable(reason)),
@@ -50,58 +69,98 @@ impl Connection {
         }
     }
 
-    async fn negotiate(line: Line) -> Result<Self, Error> {
-        let mut version = ApiVersionsRequest::known_versions().max;
-        loop {
-            let answer = line.exchange(&versions::question(version), version, line.request_timeout).await?;
-            match versions::judge(answer, version)? {
-                Negotiation::Agreed(versions) => return Ok(Self { line: Arc::new(line), versions: Arc::new(versions) }),
-                Negotiation::AskAgain(older) => version = older,
-            }
-        }
-    }
-
     /// Makes a request in the highest version that both sides have.
     pub async fn call<R: Request>(&self, request: R) -> Result<R::Response, Error> {
-        self.exchange(request, i16::MAX, self.line.request_timeout).await
+        self.call_with_timeout(request, self.0.line.request_timeout).await
     }
 
     /// Like [`call`](Self::call), for answers that the broker holds back, such as JoinGroup's.
     pub async fn call_with_timeout<R: Request>(&self, request: R, timeout: Duration) -> Result<R::Response, Error> {
-        self.exchange(request, i16::MAX, timeout).await
-    }
-
-    /// Like [`call`](Self::call), in no newer version than `max_version`.
-    pub async fn call_at<R: Request>(&self, request: R, max_version: i16) -> Result<R::Response, Error> {
-        self.exchange(request, max_version, self.line.request_timeout).await
+        let version = self.0.version_of::<R>()?;
+        let line = &self.0.line;
+        let answer = async {
+            let _turn = self.0.turn.read().await;
+            line.exchange(&request, version).await
+        };
+        let answer = line.within(timeout, R::NAME, answer).await?;
+        frame::decode::<R>(answer, version)
     }
 
     /// The version that [`call`](Self::call) uses for `R`; `None` if there is none in common.
     pub fn version_of<R: Request>(&self) -> Option<i16> {
-        self.versions.pick::<R>(i16::MAX).ok()
+        self.0.version_of::<R>().ok()
     }
 
     /// Whether the connection has ended; every call on it fails from then on.
     pub fn is_closed(&self) -> bool {
-        self.line.waiting.is_closed()
+        self.0.line.waiting.is_closed()
     }
 
     /// Where it leads.
     pub fn address(&self) -> &Address {
+        self.0.address()
+    }
+}
+
+impl Shared {
+    pub fn address(&self) -> &Address {
         &self.line.address
     }
 
-    async fn exchange<R: Request>(&self, request: R, cap: i16, timeout: Duration) -> Result<R::Response, Error> {
-        let unsupported = |reason| Error::Unsupported { address: self.line.address.to_string(), api: R::NAME, reason };
-        let version = self.versions.pick::<R>(cap).map_err(unsupported)?;
-        let answer = self.line.exchange(&request, version, timeout).await?;
+    /// A request of whoever has the connection for itself.
+    pub async fn ask<R: Request>(&self, request: R) -> Result<R::Response, Error> {
+        let version = self.version_of::<R>()?;
+        let answer = self.line.within(self.line.request_timeout, R::NAME, self.line.exchange(&request, version)).await?;
         frame::decode::<R>(answer, version)
+    }
+
+    fn version_of<R: Request>(&self) -> Result<i16, Error> {
+        let unsupported = |reason| Error::Unsupported { address: self.address().to_string(), api: R::NAME, reason };
+        self.versions.pick::<R>().map_err(unsupported)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(renewal) = self.renewal.get() {
+            renewal.abort();
+        }
+    }
+}
+
+async fn negotiate(line: &Line) -> Result<Versions, Error> {
+    let mut version = ApiVersionsRequest::known_versions().max;
+    loop {
+        let question = versions::question(version);
+        let answer = line.within(line.request_timeout, ApiVersionsRequest::NAME, line.exchange(&question, version)).await?;
+        match versions::judge(answer, version)? {
+            Negotiation::Agreed(versions) => return Ok(versions),
+            Negotiation::AskAgain(older) => version = older,
+        }
+    }
+}
+
+/// Proves anew who we are, each time before the broker would end the connection (KIP-368). It begins when everything is answered that
+/// was asked before, however long that takes: a broker minds only what comes late.
+async fn renew(connection: Weak<Shared>, sasl: Sasl, mut lifetime: Duration) {
+    loop {
+        sleep(lifetime * 17 / 20).await;
+        let Some(connection) = connection.upgrade() else { return };
+        let _turn = connection.turn.write().await;
+        match sasl::authenticate(&connection, &sasl).await {
+            Ok(Some(next)) => lifetime = next,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!("{error}");
+                return connection.line.close(format!("who we are could not be proven anew: {error}"));
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Connection({}{})", self.line.address, if self.is_closed() { ", closed" } else { "" })
+        write!(f, "Connection({}{})", self.address(), if self.is_closed() { ", closed" } else { "" })
     }
 }
 
@@ -130,7 +189,8 @@ impl Line {
         }
     }
 
-    async fn exchange<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<Bytes, Error> {
+    /// The bytes of an answer.
+    async fn exchange<R: Request>(&self, request: &R, version: i16) -> Result<Bytes, Error> {
         let frame = Frame::encode(request, version, &self.client_id)?;
         let answer = async {
             let place = self.queue.reserve().await.ok()?;
@@ -138,15 +198,29 @@ impl Line {
             place.send(frame.numbered(id));
             answer.await.ok()
         };
+        let closed = || Error::Closed { address: self.address.to_string(), reason: self.waiting.reason() };
+        answer.await.ok_or_else(closed)
+    }
+
+    /// Ends the connection if the answer takes longer.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        api: &'static str,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         match timeout(limit, answer).await {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => Err(Error::Closed { address: self.address.to_string(), reason: self.waiting.reason() }),
+            Ok(answer) => answer,
             Err(_) => {
-                self.waiting.close(format!("{} was not answered within {limit:?}", R::NAME));
-                self.task.abort();
-                Err(Error::TimedOut { address: self.address.to_string(), api: R::NAME, after: limit })
+                self.close(format!("{api} was not answered within {limit:?}"));
+                Err(Error::TimedOut { address: self.address.to_string(), api, after: limit })
             }
         }
+    }
+
+    fn close(&self, reason: String) {
+        self.waiting.close(reason);
+        self.task.abort();
     }
 }
 

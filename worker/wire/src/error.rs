@@ -12,6 +12,8 @@ use kafka_protocol::error::ResponseError;
 pub enum Error {
     /// No connection could be made.
     Unreachable { address: String, reason: String },
+    /// There is a connection, and one side doesn't accept what the other shows or says of itself.
+    Untrusted { address: String, reason: String },
     /// The broker did not answer in time; its connection has been given up.
     TimedOut { address: String, api: &'static str, after: Duration },
     /// The connection ended before the answer.
@@ -52,13 +54,16 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Closed { .. } => true,
             Self::Kafka { code, .. } => ResponseError::try_from_code(*code).is_some_and(|error| error.is_retriable()),
-            Self::Unsupported { .. } | Self::Protocol(_) => false,
+            Self::Untrusted { .. } | Self::Unsupported { .. } | Self::Protocol(_) => false,
         }
     }
 
-    /// Whether Kafka knows who asks, or doesn't, and refuses for that reason.
+    /// Whether Kafka knows who asks, or doesn't, and refuses for that reason; or whether we don't accept what it shows of itself.
     pub fn is_refusal(&self) -> bool {
         use ResponseError::*;
+        if matches!(self, Self::Untrusted { .. }) {
+            return true;
+        }
         let refusals = [
             TopicAuthorizationFailed,
             GroupAuthorizationFailed,
@@ -95,6 +100,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { address, reason } => write!(f, "Kafka can't be reached at {address}: {reason}"),
+            Self::Untrusted { address, reason } => write!(f, "no safe connection to Kafka at {address}: {reason}"),
             Self::TimedOut { address, api, after } => {
                 write!(f, "Kafka at {address} did not answer {api} within {after:?}; the connection was given up")
             }

@@ -46,6 +46,23 @@ pub fn config(addresses: &[&Address]) -> Config {
     Config::parse(&list.join(","), "test").unwrap()
 }
 
+/// A file that goes with the value.
+pub struct TemporaryFile(pub std::path::PathBuf);
+
+impl TemporaryFile {
+    pub fn with(text: &str) -> Self {
+        let path = std::env::temp_dir().join(faust_testbed::unique("faust-wire"));
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 impl Peer {
     /// Where this broker listens.
     pub fn address(&self) -> Address {

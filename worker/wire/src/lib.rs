@@ -1,6 +1,6 @@
 //! Kafka's wire protocol for the worker and the operator: connections, version negotiation, typed requests and responses.
 //!
-//! [`Connection`] is one TCP connection on which any [`Request`] can be made; [`Client`] keeps one per broker, routes what has to go
+//! [`Connection`] is one TCP connection, secured as its [`Config`] says, on which any [`Request`] can be made; [`Client`] keeps one per broker, routes what has to go
 //! to a leader, a coordinator or the controller, and offers the questions both sides ask in plain structs. What to do about an answer
 //! – when to retry, rejoin, give up – is the callers' policy, except for the short, bounded retries that every routing needs.
 
@@ -15,6 +15,8 @@ mod groups;
 mod metadata;
 mod offsets;
 mod request;
+mod sasl;
+mod security;
 mod transport;
 mod versions;
 
@@ -36,6 +38,7 @@ pub use kafka_protocol::protocol::StrBytes;
 pub use metadata::{Broker, Metadata, Partition, Topic};
 pub use offsets::At;
 pub use request::Request;
+pub use security::{Credentials, Identity, InvalidProperty, Sasl, ScramHash, Secret, SecretFile, Security, Tls, Trust, Unreadable};
 
 /// Text as the codec wants it.
 pub fn text(text: impl Into<String>) -> StrBytes {

@@ -252,3 +252,59 @@ async fn a_static_member_is_removed_in_its_stead_on_kafka() {
     let unknown = faust_testbed::unique("nobody");
     assert_eq!(client.remove_static_member(&unknown, "app-0", "its pod is gone").await, Ok(false));
 }
+
+fn secured(kafka: &faust_testbed::Secured, listener: faust_testbed::Listener, properties: &[(&str, &str)]) -> Client {
+    let mut config = Config::parse(&kafka.at(listener), "faust-wire-test").unwrap();
+    config.security = Security::parse(properties.iter().copied()).unwrap();
+    Client::new(config)
+}
+
+/// The broker ends connections whose sessions are not renewed.
+#[tokio::test]
+async fn a_connection_outlives_its_session_on_kafka() {
+    let kafka = faust_testbed::Secured::with_sessions_of(1_500).unwrap();
+    let (ca, password, token) = (kafka.file("ca.pem"), kafka.file("password"), kafka.file("token"));
+    let scram = [
+        ("security.protocol", "sasl_ssl"),
+        ("ssl.ca.location", ca.to_str().unwrap()),
+        ("sasl.mechanism", "SCRAM-SHA-512"),
+        ("sasl.username", faust_testbed::Secured::USER),
+        ("sasl.password.file", password.to_str().unwrap()),
+    ];
+    let bearer = [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("sasl.oauthbearer.token.file", token.to_str().unwrap()),
+    ];
+    let clients = [
+        secured(&kafka, faust_testbed::Listener::SaslSsl, &scram),
+        secured(&kafka, faust_testbed::Listener::SaslPlaintext, &bearer),
+    ];
+    let mut connections = Vec::new();
+    for client in &clients {
+        let broker = client.metadata(None).await.unwrap().brokers.into_values().next().unwrap();
+        connections.push(client.connect(&broker).await.unwrap());
+    }
+    let mut beat = tokio::time::interval(Duration::from_millis(100));
+    for _ in 0..40 {
+        beat.tick().await;
+        for connection in &connections {
+            connection.call(MetadataRequest::default().with_allow_auto_topic_creation(false)).await.unwrap();
+        }
+    }
+    assert!(connections.iter().all(|connection| !connection.is_closed()));
+}
+
+#[tokio::test]
+async fn a_token_that_is_not_taken_is_refused_with_the_brokers_reason_on_kafka() {
+    let kafka = faust_testbed::Secured::start().unwrap();
+    kafka.write_token(-60).unwrap();
+    let token = kafka.file("token");
+    let bearer = [
+        ("security.protocol", "sasl_plaintext"),
+        ("sasl.mechanism", "OAUTHBEARER"),
+        ("sasl.oauthbearer.token.file", token.to_str().unwrap()),
+    ];
+    let error = secured(&kafka, faust_testbed::Listener::SaslPlaintext, &bearer).metadata(None).await.unwrap_err();
+    assert!(error.is_refusal() && error.to_string().contains("OAUTHBEARER"), "{error}");
+}

@@ -6,14 +6,22 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::config::{Address, Config};
+use crate::error::Error;
+use crate::security::tls::{self, Failed};
 
 /// What a connection speaks on.
-pub(crate) type Stream = TcpStream;
+pub(crate) type Stream = Box<dyn Duplex>;
+
+/// Bytes in both directions.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 /// How long the first of several ways may take before the next is tried beside it.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(250);
@@ -57,10 +65,14 @@ fn set(socket: &TcpStream, level: libc::c_int, option: libc::c_int, value: libc:
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-/// Turns the bare socket into the stream that a connection speaks on, as the configuration says: plain text, which is all it can say
-/// so far. TLS wraps the socket here; SASL speaks on the result, before anybody else does.
-pub(crate) async fn secure(socket: TcpStream, _config: &Config) -> Result<Stream, String> {
-    Ok(socket)
+/// Turns the bare socket into the stream that a connection speaks on, as the configuration says.
+pub(crate) async fn secure(socket: TcpStream, address: &Address, config: &Config) -> Result<Stream, Error> {
+    let Some(tls) = &config.security.tls else { return Ok(Box::new(socket)) };
+    match tls::connect(socket, &address.host, tls).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(Failed::Untrusted(reason)) => Err(Error::Untrusted { address: address.to_string(), reason }),
+        Err(Failed::Broken(reason)) => Err(Error::Unreachable { address: address.to_string(), reason }),
+    }
 }
 
 async fn connect(addresses: Vec<SocketAddr>) -> Result<TcpStream, String> {

@@ -9,7 +9,7 @@ use kafka_protocol::protocol::{StrBytes, VersionRange};
 
 use crate::error::Error;
 use crate::frame;
-use crate::request::Request;
+use crate::request::{OLDEST_KAFKA, Request};
 
 /// The broker's versions, by API key.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,15 +21,15 @@ impl Versions {
         Self(response.api_keys.iter().map(|api| (api.api_key, range(api.min_version, api.max_version))).collect())
     }
 
-    /// The highest version of `R` that both sides have, and that is at most `cap`; else what keeps them apart.
-    pub fn pick<R: Request>(&self, cap: i16) -> Result<i16, String> {
+    /// The highest version of `R` that both sides have; else what keeps them apart.
+    pub fn pick<R: Request>(&self) -> Result<i16, String> {
         let ours = R::known_versions();
-        let theirs = self.0.get(&(R::KEY as i16)).ok_or("the broker doesn't have it")?;
+        let needed = format!("Kafka {OLDEST_KAFKA} or later is needed");
+        let theirs = self.0.get(&(R::KEY as i16)).ok_or_else(|| format!("the broker doesn't have it; {needed}"))?;
         let both = ours.intersect(theirs);
-        let both = VersionRange { max: both.max.min(cap), ..both };
         if both.is_empty() {
-            let at_most = if cap < i16::MAX { format!(", at most {cap} is wanted") } else { String::new() };
-            return Err(format!("the broker has {theirs}, this program {ours}{at_most}"));
+            let advice = if theirs.max < ours.min { format!("; {needed}") } else { String::new() };
+            return Err(format!("the broker has {theirs}, this program {ours}{advice}"));
         }
         Ok(both.max)
     }
@@ -72,7 +72,7 @@ pub(crate) fn judge(answer: Bytes, version: i16) -> Result<Negotiation, Error> {
         _ => {
             let known = frame::decode::<ApiVersionsRequest>(answer, 0).map(|response| Versions::of(&response)).unwrap_or_default();
             match known.0.contains_key(&(ApiKey::ApiVersions as i16)) {
-                true => known.pick::<ApiVersionsRequest>(version - 1).ok(),
+                true => known.pick::<ApiVersionsRequest>().ok().map(|known| known.min(version - 1)),
                 false => Some(0),
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use faust_wire::{At, Client, Error, ResponseError};
 
+use super::errors;
 use crate::log::{Bounds, LogError, NewTopic, TopicFacts};
 use crate::time::TopicPartition;
 
@@ -71,7 +72,8 @@ fn meaning(error: Error) -> LogError {
     const WRONG: [ResponseError; 4] = [InvalidConfig, PolicyViolation, InvalidPartitions, InvalidTopicException];
     match error {
         Error::Unreachable { address, reason } => LogError::Unavailable(format!("{address}: {reason}")),
-        error if error.is_refusal() || matches!(error, Error::Unsupported { .. }) => LogError::Refused(error.to_string()),
+        error @ (Error::Untrusted { .. } | Error::Unsupported { .. }) => LogError::Refused(error.to_string()),
+        error if error.is_refusal() => errors::refused(&error.to_string()),
         error if WRONG.iter().any(|wrong| error.is(*wrong)) => LogError::Config(error.to_string()),
         error => LogError::Unavailable(error.to_string()),
     }

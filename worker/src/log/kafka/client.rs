@@ -9,14 +9,17 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use faust_wire::{Sasl, SecretFile, Security};
 use rdkafka::bindings as ffi;
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaType;
 
 use super::errors::{self, text};
 use super::fetch;
 use super::producer::{self, Report};
+use super::token;
 use crate::log::{LogError, Wake};
 use crate::rt::Rt;
 use crate::time::TopicPartition;
@@ -39,13 +42,29 @@ pub(super) struct Client {
     troubled: AtomicBool,
     trouble: Mutex<Option<LogError>>,
     sleepers: Mutex<BTreeMap<usize, Wake>>,
+    /// Where the token of OAUTHBEARER is.
+    token: Option<SecretFile>,
     /// What is being read: a second reader would take from the first one's queue.
     reading: Mutex<BTreeSet<TopicPartition>>,
 }
 
 impl Client {
-    pub fn start(name: &'static str, kind: Kind, properties: &[(String, String)]) -> Result<Arc<Self>, LogError> {
-        let client = Arc::new(Self::connect(name, kind, properties).map_err(|error| LogError::Config(error.to_string()))?);
+    pub fn start(
+        name: &'static str,
+        kind: Kind,
+        properties: &[(String, String)],
+        security: &Security,
+    ) -> Result<Arc<Self>, LogError> {
+        let secured = security.properties().map_err(|unreadable| LogError::Config(unreadable.to_string()))?;
+        let mut config: ClientConfig = properties.iter().cloned().collect();
+        for (key, value) in secured {
+            config.set(key, value);
+        }
+        let token = match &security.sasl {
+            Some(Sasl::OAuthBearer(file)) => Some(file.clone()),
+            _ => None,
+        };
+        let client = Arc::new(Self::connect(name, kind, config, token).map_err(|error| LogError::Config(without_value(error)))?);
         let main = Queue::main(&client);
         let owner = client.clone();
         // Nobody waits for its end: it ends when the last holder of the client has gone.
@@ -53,14 +72,19 @@ impl Client {
         Ok(client)
     }
 
-    fn connect(name: &'static str, kind: Kind, properties: &[(String, String)]) -> rdkafka::error::KafkaResult<Self> {
-        let mut config: ClientConfig = properties.iter().cloned().collect();
+    fn connect(
+        name: &'static str,
+        kind: Kind,
+        mut config: ClientConfig,
+        token: Option<SecretFile>,
+    ) -> rdkafka::error::KafkaResult<Self> {
         config.set_log_level(RDKafkaLogLevel::Info);
         let native = config.create_native_config()?;
         let (kind_of, events) = match kind {
             Kind::Consumer => (RDKafkaType::RD_KAFKA_CONSUMER, ffi::RD_KAFKA_EVENT_ERROR),
             Kind::Producer => (RDKafkaType::RD_KAFKA_PRODUCER, ffi::RD_KAFKA_EVENT_ERROR | ffi::RD_KAFKA_EVENT_DR),
         };
+        let events = events | ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
         // SAFETY: the configuration is valid and not in use yet. The log callback is for what librdkafka doesn't hand to our thread
         // (while it closes), and writes to stderr otherwise.
         unsafe {
@@ -74,7 +98,7 @@ impl Client {
             unsafe { ffi::rd_kafka_poll_set_consumer(native.native_ptr()) };
         }
         let (troubled, trouble, sleepers) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
-        Ok(Self { name, kind, native, troubled, trouble, sleepers, reading: Mutex::default() })
+        Ok(Self { name, kind, native, troubled, trouble, sleepers, token, reading: Mutex::default() })
     }
 
     pub fn ptr(&self) -> *mut ffi::rd_kafka_t {
@@ -122,7 +146,7 @@ impl Client {
     /// Asks the brokers for anything: librdkafka says when all of them have gone, but not when one is back, and it says so too
     /// when a single idle connection was closed. For all topics, because asked for those it has in use it lets the broker create
     /// one that was deleted, whatever `allow.auto.create.topics` says.
-    fn probe(&self, why: &str) {
+    fn probe(&self, trouble: LogError) {
         let mut metadata = ptr::null();
         // SAFETY: the client lives; the answer is destroyed at once.
         let code = unsafe { ffi::rd_kafka_metadata(self.ptr(), 1, ptr::null_mut(), &mut metadata, PROBE_MILLIS) };
@@ -131,7 +155,7 @@ impl Client {
             unsafe { ffi::rd_kafka_metadata_destroy(metadata) };
             self.set_trouble(None);
         } else {
-            self.set_trouble(Some(LogError::Unavailable(why.to_string())));
+            self.set_trouble(Some(trouble));
         }
     }
 
@@ -147,11 +171,17 @@ impl Client {
             ffi::RD_KAFKA_EVENT_ERROR => {
                 let (code, why) = event.error();
                 match errors::general(code, why) {
-                    LogError::Unavailable(why) if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
-                        self.probe(&why);
+                    away @ LogError::Unavailable(_) if code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN => {
+                        self.probe(away);
                     }
-                    refused @ LogError::Refused(_) => self.set_trouble(Some(refused)),
+                    // One broker may refuse what others take, and a token that could not be renewed yet may still be good.
+                    refused @ LogError::Refused(_) => self.probe(refused),
                     other => tracing::warn!(target: "librdkafka", "{}: {other}", self.name),
+                }
+            }
+            ffi::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => {
+                if let Some(file) = &self.token {
+                    token::hand_over(self.ptr(), file);
                 }
             }
             // Partitions are split before they are assigned, so records have no way to come here.
@@ -166,6 +196,14 @@ impl Client {
     }
 }
 
+/// Values may be secrets.
+fn without_value(error: KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, why, key, _) => format!("`{key}`: {why}"),
+        other => other.to_string(),
+    }
+}
+
 /// The client's thread. Records that a producer still has when the last holder goes are seen through first; they end by
 /// themselves, delivered or timed out.
 fn serve(client: Arc<Client>, main: Queue) {
@@ -173,8 +211,8 @@ fn serve(client: Arc<Client>, main: Queue) {
         match main.next() {
             Some(event) => client.hear(event),
             None => {
-                if let Some(LogError::Unavailable(why)) = client.trouble() {
-                    client.probe(&why);
+                if let Some(trouble) = client.trouble() {
+                    client.probe(trouble);
                 }
             }
         }

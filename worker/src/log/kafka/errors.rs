@@ -42,6 +42,10 @@ pub(super) fn reading(code: Code, why: String, partition: &TopicPartition, offse
     }
 }
 
+pub(super) fn refused(why: &str) -> LogError {
+    LogError::Refused(format!("Kafka refuses this worker: {why}; check its credentials and ACLs"))
+}
+
 /// An error of a client as a whole.
 pub(super) fn general(code: Code, why: String) -> LogError {
     use Code::*;
@@ -52,7 +56,7 @@ pub(super) fn general(code: Code, why: String) -> LogError {
         | RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED
         | RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
         | RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED
-        | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED => LogError::Refused(why),
+        | RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED => refused(&why),
         _ => LogError::Unavailable(why),
     }
 }

@@ -11,6 +11,7 @@ mod message;
 pub(super) mod on_kafka;
 mod producer;
 mod settings;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,7 +52,9 @@ impl KafkaLog {
             .map_err(|invalid| LogError::Config(invalid.to_string()))?;
         admin.connect_timeout = CONNECT_TIMEOUT;
         admin.request_timeout = REQUEST_TIMEOUT;
-        let producer = Client::start("producer", Kind::Producer, &settings.producer())?;
+        admin.security = settings.security.clone();
+        settings.security.check().map_err(|unreadable| LogError::Config(unreadable.to_string()))?;
+        let producer = Client::start("producer", Kind::Producer, &settings.producer(), &settings.security)?;
         Ok(Arc::new(Self {
             admin: faust_wire::Client::new(admin),
             control: Handle::current(),
@@ -82,7 +85,7 @@ impl KafkaLog {
         if let Some(client) = &*slot {
             return Ok(client.clone());
         }
-        let client = Client::start(name, Kind::Consumer, &properties)?;
+        let client = Client::start(name, Kind::Consumer, &properties, &self.settings.security)?;
         Ok(slot.insert(client).clone())
     }
 }

@@ -20,6 +20,7 @@ pub(in crate::log) fn settings(brokers: &str, extra: &[(&str, &str)]) -> KafkaSe
         // As little as there may be per partition, so that limits are met.
         fetch_memory: 0,
         message_timeout: 10 * SECOND,
+        security: Default::default(),
         extra: extra.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
     }
 }

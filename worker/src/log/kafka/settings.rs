@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use faust_wire::Security;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -16,7 +18,9 @@ pub(crate) struct KafkaSettings {
     pub fetch_memory: usize,
     /// After which a record counts as not delivered.
     pub message_timeout: Duration,
-    /// Properties of librdkafka beyond ours.
+    /// TLS and SASL, of our own client and of librdkafka.
+    pub security: Security,
+    /// Properties of librdkafka beyond ours and security's.
     pub extra: Vec<(String, String)>,
 }
 
@@ -128,6 +132,7 @@ mod tests {
             client_id: "app-1".into(),
             fetch_memory: 256 * MIB,
             message_timeout: Duration::from_secs(15),
+            security: Security::default(),
             extra: [("linger.ms", "50"), ("message.timeout.ms", "1"), ("acks", "0")].map(|(k, v)| (k.into(), v.into())).into(),
         };
         let producer: std::collections::BTreeMap<_, _> = settings.producer().into_iter().collect();

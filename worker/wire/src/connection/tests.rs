@@ -24,12 +24,12 @@ async fn heartbeat(connection: &Connection) -> Result<i16, Error> {
 }
 
 #[tokio::test]
-async fn each_request_goes_out_in_the_newest_version_that_both_sides_have() {
+async fn each_request_goes_out_in_the_newest_version_that_both_sides_have_and_too_old_a_broker_is_refused() {
     let (tell, mut told) = unbounded_channel();
     let address = serve(move |mut peer| {
         let tell = tell.clone();
         async move {
-            peer.greet(&[(ApiKey::Heartbeat, 1, 3), (ApiKey::LeaveGroup, 90, 99)]).await;
+            peer.greet(&[(ApiKey::Heartbeat, 1, 3), (ApiKey::LeaveGroup, 90, 99), (ApiKey::JoinGroup, 0, 4)]).await;
             while let Some(asked) = peer.asked().await {
                 peer.answer_heartbeat(asked.id, 0).await;
                 tell.send(asked.version).unwrap();
@@ -39,20 +39,22 @@ async fn each_request_goes_out_in_the_newest_version_that_both_sides_have() {
     .await;
     let connection = open(&address).await;
     heartbeat(&connection).await.unwrap();
-    connection.call_at(HeartbeatRequest::default(), 2).await.unwrap();
-    assert_eq!((told.recv().await, told.recv().await), (Some(3), Some(2)));
+    assert_eq!(told.recv().await, Some(3));
     assert_eq!(connection.version_of::<HeartbeatRequest>(), Some(3));
 
-    assert_eq!(connection.version_of::<JoinGroupRequest>(), None);
-    let error = connection.call(JoinGroupRequest::default()).await.unwrap_err();
+    assert_eq!(connection.version_of::<SyncGroupRequest>(), None);
+    let error = connection.call(SyncGroupRequest::default()).await.unwrap_err();
     assert!(
-        error.to_string().ends_with("has no version of JoinGroup that this program speaks: the broker doesn't have it"),
+        error.to_string().ends_with(
+            "no version of SyncGroup that this program speaks: the broker doesn't have it; Kafka 2.8 or later is needed"
+        ),
         "{error}"
     );
     let error = connection.call(LeaveGroupRequest::default()).await.unwrap_err();
-    assert!(error.to_string().ends_with("the broker has 90..99, this program 0..5"), "{error}");
-    let error = connection.call_at(HeartbeatRequest::default(), 0).await.unwrap_err();
-    assert!(error.to_string().ends_with("the broker has 1..3, this program 0..4, at most 0 is wanted"), "{error}");
+    assert!(error.to_string().ends_with("the broker has 90..99, this program 3..5"), "{error}");
+    let error = connection.call(JoinGroupRequest::default()).await.unwrap_err();
+    assert!(error.to_string().ends_with("the broker has 0..4, this program 5..9; Kafka 2.8 or later is needed"), "{error}");
+    assert!(!error.is_retriable());
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Address;
 use crate::fake::{Peer, config, serve};
 
-const APIS: &[(ApiKey, i16, i16)] = &[(ApiKey::Metadata, 4, 4), (ApiKey::ListOffsets, 1, 1), (ApiKey::FindCoordinator, 1, 1)];
+const APIS: &[(ApiKey, i16, i16)] = &[(ApiKey::Metadata, 4, 10), (ApiKey::ListOffsets, 1, 1), (ApiKey::FindCoordinator, 1, 1)];
 
 fn string(body: &mut BytesMut, text: &str) {
     body.put_u16(text.len() as u16);
@@ -19,26 +19,43 @@ fn broker(body: &mut BytesMut, id: i32, address: &Address) {
     body.put_u32(address.port.into());
 }
 
-/// Metadata version 4: these brokers, numbered from 0, of which `leader` leads the one partition of `orders`.
+/// Metadata version 10: these brokers, numbered from 0, of which `leader` leads the one partition of `orders`.
 fn metadata(brokers: &[Address], leader: i32) -> BytesMut {
+    const NO_TAGS: u8 = 0;
+    const NONE: u8 = 0;
+    // In the compact encoding lengths are one more than they are, and no length here takes two bytes.
+    let length = |length: usize| length as u8 + 1;
     let mut body = BytesMut::new();
+    body.put_u8(NO_TAGS); // of the header
     body.put_u32(0);
-    body.put_u32(brokers.len() as u32);
+    body.put_u8(length(brokers.len()));
     for (id, address) in brokers.iter().enumerate() {
-        broker(&mut body, id as i32, address);
-        body.put_i16(-1);
+        body.put_i32(id as i32);
+        body.put_u8(length(address.host.len()));
+        body.put_slice(address.host.as_bytes());
+        body.put_u32(address.port.into());
+        body.put_u8(NONE); // rack
+        body.put_u8(NO_TAGS);
     }
-    body.put_i16(-1);
+    body.put_u8(NONE); // cluster id
     body.put_i32(0);
-    body.put_u32(1);
+    body.put_u8(length(1));
     body.put_i16(0);
-    string(&mut body, "orders");
+    body.put_u8(length(6));
+    body.put_slice(b"orders");
+    body.put_bytes(0, 16);
     body.put_u8(0);
-    body.put_u32(1);
+    body.put_u8(length(1));
     body.put_i16(0);
     body.put_i32(0);
     body.put_i32(leader);
-    body.put_u64(0);
+    body.put_i32(0);
+    body.put_bytes(length(0), 3); // replicas: all, in sync, offline
+    body.put_u8(NO_TAGS);
+    body.put_i32(0);
+    body.put_u8(NO_TAGS);
+    body.put_i32(0);
+    body.put_u8(NO_TAGS);
     body
 }
 
