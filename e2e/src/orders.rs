@@ -95,6 +95,11 @@ pub const FAIL: &str = r#"{"type":"fail"}"#;
 pub const PANIC: &str = r#"{"type":"panic"}"#;
 pub const END: &str = r#"{"type":"end"}"#;
 
+/// Keeps the thread, its row written.
+pub fn block_seconds(seconds: u64) -> String {
+    format!(r#"{{"type":"block","millis":{}}}"#, seconds * 1_000)
+}
+
 /// Waits in the middle of the event, its row written.
 pub fn wait_seconds(seconds: u64) -> String {
     format!(r#"{{"type":"wait","millis":{}}}"#, seconds * 1_000)

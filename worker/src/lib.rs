@@ -54,7 +54,7 @@ pub use app::{App, Worker};
 pub use error::{CodecError, Error, Invalid, QueryError, Result, SendError, TableError, TopologyError};
 pub use faust_derive::Record;
 pub use model::{Field, Key, Record, Value};
-pub use settings::{OnDecodeError, Settings, SettingsError, Store, TopicManagement};
+pub use settings::{OnDecodeError, OnEventTimeout, Settings, SettingsError, Store, TopicManagement};
 pub use stream::{Event, Headers, Stream, TaskInfo};
 pub use table::{KeyRef, LocalTable, Query, Table};
 pub use time::{Duration, RecordMetadata, Timestamp, TopicPartition, days, hours, millis, mins, secs};

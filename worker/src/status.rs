@@ -13,6 +13,10 @@ use crate::state::{Horizon, Progress, WipeReason};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
+mod shard;
+
+pub(crate) use shard::{Polled, ShardMeter};
+
 /// A number that only rises. One thread adds at a time, so that adding is a load and a store and no locked instruction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -125,6 +129,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Status {
     pub app: &'static str,
     tasks: Mutex<BTreeMap<TaskId, Arc<TaskMeter>>>,
+    shards: Mutex<BTreeMap<usize, Arc<ShardMeter>>>,
     /// How many tasks the last assignment gave this worker.
     pub wanted: Gauge,
     /// Of how many other tasks it is to keep copies.
@@ -145,6 +150,7 @@ impl Status {
         Self {
             app,
             tasks: Mutex::default(),
+            shards: Mutex::default(),
             wanted: Gauge::default(),
             wanted_standbys: Gauge::default(),
             waiting: Notice::default(),
@@ -163,6 +169,16 @@ impl Status {
     /// Every task that this worker has or had.
     pub fn tasks(&self) -> Vec<Arc<TaskMeter>> {
         self.tasks.lock().unwrap().values().cloned().collect()
+    }
+
+    /// The meter of a shard.
+    pub fn shard(&self, index: usize) -> Arc<ShardMeter> {
+        self.shards.lock().unwrap().entry(index).or_default().clone()
+    }
+
+    /// All shards, by number.
+    pub fn shards(&self) -> Vec<(usize, Arc<ShardMeter>)> {
+        self.shards.lock().unwrap().iter().map(|(index, shard)| (*index, shard.clone())).collect()
     }
 
     /// What the whole worker waits for, in one sentence.
@@ -239,6 +255,9 @@ impl Status {
         }
         if wanted < 0 {
             return Err(Unready::new(Reason::Joining, "joining the group"));
+        }
+        if let Some((shard, problem)) = self.shards().iter().find_map(|(index, shard)| Some((*index, shard.problem()?))) {
+            return Err(Unready::new(Reason::TaskStopped, format!("shard {shard}: {problem}")));
         }
         let running = self.tasks_running();
         if running < wanted {
@@ -467,6 +486,8 @@ pub(crate) struct InputMeter {
     pub committed: Gauge,
     /// The log's end when it was last asked, or behind the last record that was read: whichever was later.
     pub end: Gauge,
+    /// The last record that was read.
+    pub last: Gauge,
     /// Times that a fetch was begun.
     pub fetches: Counter,
     drops: [Counter; DropReason::ALL.len()],
@@ -480,6 +501,7 @@ impl InputMeter {
             records: Counter::default(),
             committed: Gauge::default(),
             end: Gauge::default(),
+            last: Gauge::default(),
             fetches: Counter::default(),
             drops: Default::default(),
         }
@@ -496,6 +518,7 @@ impl InputMeter {
     /// A record was read, so the log goes further than it. Without this a lag would be 0 whenever a commit is newer than the last
     /// question for the end, which is most of the time while few records flow.
     pub fn saw(&self, offset: i64) {
+        self.last.set(offset);
         if (0..=offset).contains(&self.end.get()) {
             self.end.set(offset + 1);
         }
@@ -505,6 +528,7 @@ impl InputMeter {
     fn forget(&self) {
         self.committed.set(-1);
         self.end.set(-1);
+        self.last.set(-1);
     }
 
     /// Records between the committed offset and the log's end; none while one of them isn't known.

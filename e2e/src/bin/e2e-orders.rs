@@ -8,7 +8,13 @@ use faust::prelude::*;
 #[record(tag = "type", rename_all = "camelCase")]
 enum Order {
     Count,
-    Wait { millis: u64 },
+    Wait {
+        millis: u64,
+    },
+    /// Without giving the thread back.
+    Block {
+        millis: u64,
+    },
     Fail,
     Panic,
     End,
@@ -26,6 +32,8 @@ fn main() -> faust::Result<()> {
             match order.value() {
                 Order::Count => {}
                 Order::Wait { millis } => tokio::time::sleep(Duration::from_millis(*millis)).await,
+                #[expect(clippy::disallowed_methods, reason = "what no honest app does")]
+                Order::Block { millis } => std::thread::sleep(Duration::from_millis(*millis)),
                 Order::Fail => return Err(faust::Error::msg("the order says so")),
                 Order::Panic => panic!("the order says so"),
                 Order::End => return Ok(()),

@@ -33,6 +33,7 @@ mod lag;
 mod tasks;
 mod topics;
 mod transport;
+mod watchdog;
 
 use tasks::Tasks;
 #[cfg(test)]
@@ -288,6 +289,11 @@ impl Joined {
             undrained: Arc::default(),
         };
         let copies = tokio::spawn(copies::watch(log.clone(), shared.topology.clone(), status.clone(), membership.clone()));
+        // Where everything shares one thread nobody could look.
+        let watching = (rt == Rt::threads()).then(|| {
+            let watch = watchdog::watch(status.clone(), shared.topology.clone(), settings.clone(), shared.failures.clone());
+            tokio::spawn(watch)
+        });
         let undrained = shared.undrained.clone();
         let (mailboxes, mut ends): (Vec<_>, FuturesUnordered<_>) =
             (0..rt.shards()).map(|index| shard::start(shared.clone(), index)).unzip();
@@ -339,6 +345,9 @@ impl Joined {
             tracing::warn!("{}: the coordinator did not answer the leave; the session runs out by itself", app.id);
         }
         lags.abort();
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         copies.abort();
         flushing.abort();
         app.set_running(None);

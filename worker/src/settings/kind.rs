@@ -49,6 +49,15 @@ pub enum OnDecodeError {
     Fail,
 }
 
+/// What happens when an agent takes longer for one event than `event-timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnEventTimeout {
+    /// It is named, and waited for.
+    Wait,
+    /// The worker ends, so that others take its partitions.
+    Exit,
+}
+
 /// Who creates topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicManagement {
@@ -120,6 +129,12 @@ impl Words for OnDecodeError {
     const WORDS: &'static [(&'static str, Self)] = &[("pause", Self::Pause), ("skip", Self::Skip), ("fail", Self::Fail)];
     const PLACEHOLDER: &'static str = "pause|skip|fail";
     const EXPECTED: &'static str = "pause, skip or fail";
+}
+
+impl Words for OnEventTimeout {
+    const WORDS: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("exit", Self::Exit)];
+    const PLACEHOLDER: &'static str = "wait|exit";
+    const EXPECTED: &'static str = "wait or exit";
 }
 
 impl<T: Words> Kind for Choice<T> {

@@ -23,7 +23,7 @@ use std::time::Duration;
 pub use error::SettingsError;
 pub(crate) use file::{FileLayer, config_file};
 pub(crate) use kind::{Broker, LogLevel};
-pub use kind::{OnDecodeError, Store, TopicManagement};
+pub use kind::{OnDecodeError, OnEventTimeout, Store, TopicManagement};
 pub(crate) use properties::Properties;
 pub(crate) use resolve::resolve;
 pub(crate) use table::{PASSTHROUGH, Resolved, Setting, TABLE};
@@ -110,6 +110,11 @@ impl Settings {
     /// How long one event may take before the worker names it as stuck.
     pub fn event_timeout(self, timeout: Duration) -> Self {
         self.span("event-timeout", timeout)
+    }
+
+    /// What happens when an agent takes longer than that.
+    pub fn on_event_timeout(self, action: OnEventTimeout) -> Self {
+        self.with("on-event-timeout", Choice::<OnEventTimeout>::show(&action))
     }
 
     /// What happens to a record that doesn't decode.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::error::SettingsError;
 use super::kind::{
-    Address, Broker, Brokers, Choice, Count, HostAndPort, InstanceId, Kind, Level, LogLevel, NodeName, OnDecodeError, Optional,
-    Path, Port, Rate, Replicas, Span, Store, TopicManagement,
+    Address, Broker, Brokers, Choice, Count, HostAndPort, InstanceId, Kind, Level, LogLevel, NodeName, OnDecodeError,
+    OnEventTimeout, Optional, Path, Port, Rate, Replicas, Span, Store, TopicManagement,
 };
 use super::properties::{self, Properties};
 use super::resolve::{Given, Origin, Property};
@@ -102,6 +102,8 @@ settings! {
         "How long a stopping worker may finish and commit what it has in hand";
     "event-timeout" event_timeout: Span => Duration = "5m",
         "How long one event may take before the worker names it as stuck";
+    "on-event-timeout" on_event_timeout: Choice<OnEventTimeout> => OnEventTimeout = "wait",
+        "What the worker does then: it waits, or it ends, so that other workers take its partitions";
     "on-decode-error" on_decode_error: Choice<OnDecodeError> => OnDecodeError = "pause",
         "What a record that doesn't decode does: its partition stops and the rest goes on, or it is skipped and counted, or the \
          worker fails";

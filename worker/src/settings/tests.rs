@@ -121,6 +121,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .revoke_timeout(secs(3))
         .shutdown_timeout(secs(4))
         .event_timeout(Duration::from_nanos(1))
+        .on_event_timeout(OnEventTimeout::Exit)
         .on_decode_error(OnDecodeError::Skip)
         .fetch_memory(1)
         .cache_memory(1 << 20)
@@ -158,6 +159,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "3s",
             "4s",
             "1ns",
+            "exit",
             "skip",
             "1",
             "1MiB",

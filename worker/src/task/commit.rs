@@ -13,6 +13,7 @@ use super::{Task, TaskTable, Verdict};
 use crate::group::GroupError;
 use crate::log::{Deliveries, ProduceError, Row};
 use crate::rt::{self, Instant};
+use crate::settings::OnEventTimeout;
 use crate::state::{Applied, Position};
 
 /// Rows encoded before others on the shard get a turn: less than a millisecond's work. Smaller slices make commits of many rows take
@@ -66,7 +67,7 @@ async fn freeze(shard: &Shard) -> Vec<Rc<Task>> {
     tasks
 }
 
-/// A task that sits out is named: in the log after a few commits, and as not ready after `event-timeout`.
+/// A task that sits out is named: in the log after a few commits, and as not ready after `event-timeout`, unless it ends the worker then.
 fn name_the_late(shard: &Shard, task: &Task, since: Instant) {
     let missed = task.meter.missed_commits.get().max(0) + 1;
     task.meter.missed_commits.set(missed);
@@ -80,9 +81,14 @@ fn name_the_late(shard: &Shard, task: &Task, since: Instant) {
     let sentence =
         format!("agent {} is still in the middle of {}, for {missed} commits by now", agents.join(", "), events.join(", "));
     if late < shard.settings.event_timeout {
-        tracing::warn!("task {}: {sentence}", task.id);
-    } else {
-        task.meter.wait_for(format!("{sentence}, which is more than `event-timeout`"));
+        return tracing::warn!("task {}: {sentence}", task.id);
+    }
+    let sentence = format!("{sentence}, which is more than `event-timeout`");
+    match shard.settings.on_event_timeout {
+        OnEventTimeout::Wait => task.meter.wait_for(sentence),
+        OnEventTimeout::Exit => {
+            task.judge(Verdict::Fail(format!("task {}: {sentence}; `on-event-timeout` says that the worker ends", task.id)));
+        }
     }
 }
 

@@ -263,12 +263,12 @@ type Ending = std::thread::Result<Result<(), Error>>;
 fn start_agents(shard: &Shard, task: &Rc<Task>) -> Agents {
     let group = &shard.topology.groups[task.id.group as usize];
     let agents = FuturesUnordered::new();
-    for &agent in &group.agents {
+    for (index, &agent) in group.agents.iter().enumerate() {
         let context = TaskContext(task.clone());
         // Called in there too: a closure may do things, and panic, before it returns its future.
         let agent_runs = async move { agent.function.call(&context).await };
         let caught = async move { (agent.name, AssertUnwindSafe(agent_runs).catch_unwind().await) };
-        agents.push(Scoped { task: task.clone(), future: Box::pin(caught) });
+        agents.push(Scoped { task: task.clone(), agent: index, future: Box::pin(caught) });
     }
     agents
 }

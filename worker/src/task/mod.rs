@@ -17,7 +17,7 @@ use crate::log::{Deliveries, TopicFacts, TopicId};
 use crate::model::{Key, Value};
 use crate::rt::{self, Instant};
 use crate::state::{SharedStore, StoreId};
-use crate::status::TaskMeter;
+use crate::status::{ShardMeter, TaskMeter};
 use crate::table::TableNode;
 use crate::table::overlay::{AnyOverlay, Budget, Overlay, Place};
 use crate::time::TopicPartition;
@@ -112,6 +112,8 @@ pub(crate) struct TaskSignals {
     pub froze: Notify,
     /// A commit should not wait for its interval.
     pub hurry: Notify,
+    /// Shows who has the thread.
+    pub meter: Arc<ShardMeter>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

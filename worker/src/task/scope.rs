@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::Task;
+use crate::status::ShardMeter;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Task>>> = const { RefCell::new(None) };
@@ -38,6 +40,8 @@ pub(super) fn enter_shard() {
 /// A future of a task's agent: every poll of it happens in the task's name.
 pub(super) struct Scoped<T> {
     pub task: Rc<Task>,
+    /// The agent's place in its group.
+    pub agent: usize,
     pub future: Pin<Box<dyn Future<Output = T>>>,
 }
 
@@ -46,16 +50,21 @@ impl<T> Future for Scoped<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let before = CURRENT.replace(Some(self.task.clone()));
-        let _restore = Restore(before);
+        let _restore = Restore { before, shard: self.task.shard.meter.clone() };
+        self.task.shard.meter.enter(self.task.id, self.agent);
         self.future.as_mut().poll(cx)
     }
 }
 
 /// Puts the outer task back, also when the poll panics.
-struct Restore(Option<Rc<Task>>);
+struct Restore {
+    before: Option<Rc<Task>>,
+    shard: Arc<ShardMeter>,
+}
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        CURRENT.set(self.0.take());
+        CURRENT.set(self.before.take());
+        self.shard.leave();
     }
 }

@@ -131,11 +131,12 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
         scope::enter_shard();
     }
     let budget = Rc::new(Budget::new(shared.settings.cache_memory as usize / shared.rt.shards()));
+    let meter = shared.status.shard(index);
     let shard = Rc::new(Shard {
         producer: shared.log.producer(),
         shared,
         index,
-        signals: Rc::default(),
+        signals: Rc::new(TaskSignals { meter, ..TaskSignals::default() }),
         budget,
         tasks: RefCell::default(),
     });

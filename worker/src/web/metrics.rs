@@ -49,6 +49,7 @@ families! {
     commits: IntCounterVec "faust_commits_total" ["task"] "Commits of the task.";
     missed: IntGaugeVec "faust_missed_commits" ["task"] "Commits in a row that the task sat out in the middle of an event.";
     starts_over: IntCounterVec "faust_task_starts_over_total" ["task"] "Times that the task dropped its work and read again.";
+    blocked: IntGaugeVec "faust_shard_blocked_seconds" ["shard"] "For how long an agent has kept the shard's thread, from 10 s on.";
     changed: IntCounterVec "faust_changelog_records_total" ["table", "partition"] "Records written to the changelog.";
     restored: IntCounterVec "faust_restored_records_total" ["table", "partition"] "Records read from the changelog to rebuild the store.";
     followed: IntCounterVec "faust_standby_records_total" ["table", "partition"] "Records read from the changelog as a standby, behind a restore.";
@@ -68,6 +69,9 @@ impl Families {
         self.leader.with_label_values(none).set(view.leader.into());
         self.generation.with_label_values(none).set(view.generation.into());
         self.rebalances.with_label_values(none).inc_by(view.rebalances);
+        for (index, shard) in running.status.shards() {
+            self.blocked.with_label_values(&[&index.to_string()]).set(shard.blocked.get().max(0));
+        }
         let tasks = running.status.tasks();
         self.assigned.with_label_values(&["active"]).set(running.status.active().count() as i64);
         self.assigned.with_label_values(&["standby"]).set(running.status.standbys().count() as i64);
