@@ -12,9 +12,6 @@ fn an_agent_that_keeps_its_thread_is_named_and_the_other_shards_go_on_on_kafka()
     let keys = stage.one_key_each();
     let worker = stage.workers.start("anna");
     keys.iter().for_each(|key| stage.until_row(&worker, key, 1));
-    let shards = |state: &faust_e2e::State| state.task(0).unwrap().shard != state.task(1).unwrap().shard;
-    assert!(shards(&worker.state()), "with one core there is nobody to go on");
-
     stage.offsets.until_consumed();
     let at = stage.offsets.ends()[0];
     stage.send([&keys[0]], &block_seconds(15));

@@ -50,7 +50,7 @@ mod topology;
 mod web;
 
 pub use agent::{Agent, AgentInputs, Input, State};
-pub use app::{App, Worker};
+pub use app::{App, Shutdown, Task, Worker};
 pub use error::{CodecError, Error, Invalid, QueryError, Result, SendError, TableError, TopologyError};
 pub use faust_derive::Record;
 pub use model::{Field, Key, Record, Value};

@@ -16,9 +16,12 @@ use crate::topic::{Topic, TopicNode};
 use crate::topology::{self, Topology};
 
 mod running;
+mod task;
 mod worker;
 
 pub(crate) use running::{Running, StaleRow};
+pub use task::{Shutdown, Task};
+pub(crate) use task::{TaskFuture, TaskNode};
 pub use worker::Worker;
 
 /// A stream-processing app: topics, tables and agents, declared before it runs.
@@ -42,6 +45,7 @@ struct Declared {
     topics: Vec<&'static TopicNode>,
     tables: Vec<&'static TableNode>,
     agents: Vec<&'static AgentNode>,
+    tasks: Vec<&'static TaskNode>,
     problems: Vec<TopologyError>,
 }
 
@@ -125,6 +129,29 @@ impl App {
         Agent::of(node)
     }
 
+    /// Work beside the agents, on a thread of its own: once per worker from when it has joined, or where the app is led
+    /// ([`Task::on_leader`]). It may send and query, and end when it likes; an error or a panic ends the worker.
+    ///
+    /// ```
+    /// # use faust::prelude::*;
+    /// # let app = App::new("page-views");
+    /// let views = app.topic::<String, String>("page_views");
+    ///
+    /// app.task("heartbeat", async move |shutdown| {
+    ///     while shutdown.sleep(secs(10)).await {
+    ///         views.send("/health", &"probe".to_string()).await?;
+    ///     }
+    ///     Ok(())
+    /// })
+    /// .on_leader();
+    /// ```
+    pub fn task(&self, name: &str, f: impl AsyncFn(Shutdown) -> Result<()> + Send + Sync + 'static) -> Task {
+        let mut declared = self.0.declare("task", name, |declared| names(declared.tasks.iter().map(|task| task.name)));
+        let task = Task::new(self.0, name, f);
+        declared.tasks.push(task.node());
+        task
+    }
+
     /// Runs the command line: `worker`, `--help`, `--version`. Ends the process with the exit code, after one sentence, where something
     /// is wrong.
     pub fn main(self) -> Result<()> {
@@ -206,6 +233,11 @@ impl AppNode {
     /// The settings as the code gives them.
     pub fn settings(&self) -> Settings {
         self.settings.lock().unwrap().clone()
+    }
+
+    /// The app's own tasks.
+    pub fn tasks(&self) -> Vec<&'static TaskNode> {
+        self.declared.lock().unwrap().tasks.clone()
     }
 
     pub fn table_named(&self, name: &str) -> Option<&'static TableNode> {

@@ -34,10 +34,12 @@ mod tasks;
 mod topics;
 mod transport;
 mod watchdog;
+mod work;
 
 use tasks::Tasks;
 #[cfg(test)]
 pub(crate) use transport::{in_group, memory_log};
+use work::Work;
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
@@ -301,6 +303,9 @@ impl Joined {
         running.stores(rt, shared.flusher.clone());
         app.set_running(Some(running.clone()));
 
+        let own = app.tasks();
+        let failures = shared.failures.clone();
+        let mut work = (!own.is_empty()).then(|| Work::start(rt, own, membership.clone(), failures, settings.shutdown_timeout));
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
         let mut drains = false;
@@ -335,8 +340,18 @@ impl Joined {
         undrained.store(false, Ordering::Relaxed);
         // A moment more than the tasks have, so that they can say themselves what they could not finish.
         let deadline = rt::now() + settings.shutdown_timeout + GRACE;
+        if let Some(work) = &work {
+            work.stop();
+        }
         if tokio::time::timeout_at(deadline, tasks.drain()).await.is_err() {
             result = result.and(Err(failed("not drained within `shutdown-timeout`; what was in hand is read again")));
+        }
+        if let Some(work) = &mut work {
+            match tokio::time::timeout_at(deadline, &mut work.ended).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => result = result.and(Err(panicked("the thread of the app's tasks"))),
+                Err(_) => result = result.and(Err(failed("a task of the app keeps its thread busy and was left behind"))),
+            }
         }
         if let Ok(why) = failure.try_recv() {
             result = result.and(Err(failed(why)));

@@ -132,6 +132,8 @@ pub(crate) struct MemberView {
     pub generation: i32,
     /// Whether this member computes the assignment, and is the app's leader.
     pub leader: bool,
+    /// It has the assignment of this generation and doesn't join anew: whether it leads is certain for now.
+    pub settled: bool,
     /// It has an assignment that it hasn't lost, also while it joins anew in a rebalance.
     pub joined: bool,
     pub rebalances: u64,

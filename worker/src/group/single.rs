@@ -60,7 +60,14 @@ impl Membership for SingleGroup {
     }
 
     fn view(&self) -> MemberView {
-        MemberView { member: "single".to_string(), generation: GENERATION, leader: true, joined: true, rebalances: 1 }
+        MemberView {
+            member: "single".to_string(),
+            generation: GENERATION,
+            leader: true,
+            settled: true,
+            joined: true,
+            rebalances: 1,
+        }
     }
 
     fn cold(&self) {}

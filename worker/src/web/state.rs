@@ -10,7 +10,7 @@ use crate::app::Running;
 use crate::contract;
 use crate::control::drain::DrainState;
 use crate::rt;
-use crate::status::{DropReason, InputMeter, ShardMeter, Stage, TableMeter, TaskMeter};
+use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
 
 /// Everything that an operator or a person may want to know at night. Numbers that aren't known are null.
 pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
@@ -39,7 +39,6 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "draining": running.drain.state().map(DrainState::label),
         "lag": running.lag(),
         "restore": restore(&meters),
-        "shards": running.status.shards().iter().map(|(index, meter)| shard(*index, meter)).collect::<Vec<_>>(),
         "tasks": tasks,
     })
 }
@@ -59,10 +58,6 @@ fn restore(tasks: &[Arc<TaskMeter>]) -> Option<Value> {
             "etaSeconds": etas.and_then(|etas| etas.into_iter().max()).map(|eta| eta.as_secs()),
         })
     })
-}
-
-fn shard(index: usize, shard: &ShardMeter) -> Value {
-    json!({"shard": index, "blockedSeconds": shard.blocked.get().max(0), "problem": shard.problem()})
 }
 
 fn task(task: &TaskMeter) -> Value {

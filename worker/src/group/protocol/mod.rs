@@ -200,6 +200,7 @@ impl Protocol {
             member: self.me.member.clone(),
             generation: self.me.generation,
             leader: self.leader,
+            settled: self.step == Step::Stable && self.held.as_ref().is_some_and(|held| held.generation == self.me.generation),
             joined: self.held.is_some(),
             rebalances: self.rebalances,
         }
