@@ -23,6 +23,17 @@ pub struct Offsets {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window(pub BTreeMap<i32, std::ops::Range<i64>>);
 
+impl Window {
+    /// How many records lie in it.
+    pub fn len(&self) -> u64 {
+        self.0.values().map(|range| range.end.saturating_sub(range.start) as u64).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Offsets {
     pub fn of(broker: &Broker, group: &str, topic: &str, partitions: i32) -> Self {
         Self::at(&broker.bootstrap(), group, topic, partitions)
@@ -47,6 +58,18 @@ impl Offsets {
     #[track_caller]
     pub fn ends(&self) -> Vec<i64> {
         ends(&self.runtime, &self.client, &self.partitions())
+    }
+
+    /// The same, or why they can't be told now.
+    pub fn ask_ends(&self) -> Result<Vec<i64>, String> {
+        let asked = self.runtime.block_on(self.client.list_offsets(&self.partitions(), At::Latest));
+        asked.map_err(|error| error.to_string())
+    }
+
+    /// The broker that coordinates the group.
+    pub fn coordinator(&self) -> Result<i32, String> {
+        let found = self.runtime.block_on(self.client.coordinator(&self.group));
+        found.map(|broker| broker.id).map_err(|error| error.to_string())
     }
 
     /// What may be counted twice because of an act on the worker that has these partitions: the committed offsets are asked just
