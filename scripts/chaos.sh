@@ -8,6 +8,6 @@ minutes=${MINUTES:-30}
 seed=${SEED:-$(date +%s)}
 # Only our own crates are built anew: the dependencies state all of their profile themselves.
 full=(--config profile.dev.opt-level=3 --config profile.dev.overflow-checks=false)
-cargo build "${full[@]}" --package faust-e2e --bins
+cargo build "${full[@]}" --workspace --bin e2e-chaos --bin e2e-chaos-worker
 mkdir -p "$CARGO_TARGET_DIR/chaos"
 "$CARGO_TARGET_DIR/debug/e2e-chaos" "$minutes" "$seed" "$CARGO_TARGET_DIR/chaos/report.md"

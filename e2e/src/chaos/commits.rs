@@ -35,6 +35,9 @@ impl Commits {
             .set("bootstrap.servers", broker.bootstrap())
             .set("group.id", "faust-e2e-reader")
             .set("enable.auto.commit", "false")
+            // A broker that is stopped keeps its connections open; its partitions have other leaders soon.
+            .set("socket.timeout.ms", "2000")
+            .set("topic.metadata.refresh.interval.ms", "1000")
             .create()
             .expect("a consumer");
         let all = broker.partitions(OFFSETS).expect("metadata").expect("Kafka keeps offsets in a topic");

@@ -72,13 +72,11 @@ impl<'a> Stage<'a> {
         wait::until("the group has a coordinator", || offsets.coordinator());
         let program = program.to_str().expect("a path in UTF-8");
         let millis = |time: std::time::Duration| format!("{}ms", time.as_millis());
-        let mut workers = Deployment::new(program, &site.kafka)
+        let workers = Deployment::new(program, &site.kafka)
             .variable("FAUST_TEST_APP", &id)
             .flag("session-timeout", millis(SESSION))
-            .flag("commit-interval", millis(setting.commit_interval));
-        if setting.standbys > 0 {
-            workers = workers.flag("standby-replicas", setting.standbys.to_string());
-        }
+            .flag("commit-interval", millis(setting.commit_interval))
+            .flag("standby-replicas", setting.standbys.to_string());
         Self {
             site,
             commits: Commits::watch(&site.kafka, &id, &items, PARTITIONS),
@@ -220,7 +218,7 @@ impl<'a> Stage<'a> {
             let mut all: Vec<i32> = states.iter().flat_map(|(_, state)| state.partitions()).collect();
             all.sort_unstable();
             let complete = all == (0..PARTITIONS).collect::<Vec<_>>();
-            if complete && states.iter().all(|(_, state)| state.ready && !state.tasks.is_empty()) {
+            if complete && states.iter().all(|(_, state)| state.ready && !state.partitions().is_empty()) {
                 return Ok(());
             }
             let seen = |(name, state): &(&String, crate::State)| {
