@@ -1,6 +1,7 @@
 //! A group's committed offsets and its topic's ends, asked from outside.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use faust_testbed::Broker;
 use faust_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -40,7 +41,9 @@ impl Offsets {
     }
 
     pub fn at(bootstrap: &str, group: &str, topic: &str, partitions: i32) -> Self {
-        let config = Config::parse(bootstrap, "faust-e2e").expect("a broker's address");
+        let mut config = Config::parse(bootstrap, "faust-e2e").expect("a broker's address");
+        // One broker of several may be stopped: it keeps its connections and doesn't answer.
+        config.request_timeout = Duration::from_secs(5);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { runtime, client: Client::new(config), group: group.into(), topic: topic.into(), partitions }
     }

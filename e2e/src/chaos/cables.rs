@@ -1,7 +1,8 @@
 //! The cables between each worker and each broker, to be cut and mended one by one.
 //!
-//! Each is a port that passes on to a listener of the broker, which tells its clients that port. A cut cable loses nothing and closes
-//! nothing: bytes stay on their way until it is mended, as in a network that drops packets.
+//! Each is a port that passes on to a listener of the broker, which tells its clients that port. A cut cable is like a network that
+//! drops packets: it loses nothing and closes nothing, and what was sent arrives when it is mended, also from a sender that has closed
+//! its end meanwhile – unless it took back what was not through, as a socket does that is closed by a reset.
 #![allow(clippy::disallowed_methods, reason = "the outside world has threads of its own")]
 
 use std::io;
@@ -97,6 +98,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch:
     loop {
         let length = from.read(&mut buffer).await?;
         let _ = whole.wait_for(|whole| *whole).await;
+        if let Some(reset) = from.as_ref().take_error()? {
+            return Err(reset);
+        }
         match length {
             0 => return to.shutdown().await,
             _ => to.write_all(&buffer[..length]).await?,
@@ -108,6 +112,7 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut whole: watch:
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::TcpStream;
+    use std::os::fd::AsRawFd;
     use std::time::Duration;
 
     use super::*;
@@ -138,5 +143,33 @@ mod tests {
         assert_eq!(&arrived, b"later");
         drop(far);
         assert_eq!(near.read(&mut arrived).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_its_sender_closed_behind_arrives_and_what_it_took_back_does_not() {
+        for (takes_back, arrives) in [(false, &b"late"[..]), (true, b"")] {
+            let far = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let plug = Plug::new().unwrap();
+            let port = plug.port;
+            let cables = Cables::lay(vec![(plug, far.local_addr().unwrap().port())]).unwrap();
+            let mut near = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let (mut far, _) = far.accept().unwrap();
+            cables.cut(0);
+            near.write_all(b"late").unwrap();
+            if takes_back {
+                let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+                let size = size_of::<libc::linger>() as libc::socklen_t;
+                // SAFETY: the descriptor is open, the value lives as long as the call, and the size is its own.
+                let set = unsafe {
+                    libc::setsockopt(near.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, (&raw const at_once).cast(), size)
+                };
+                assert_eq!(set, 0);
+            }
+            drop(near);
+            cables.mend(0);
+            let mut arrived = Vec::new();
+            let _ = far.read_to_end(&mut arrived);
+            assert_eq!(arrived, arrives);
+        }
     }
 }

@@ -40,6 +40,15 @@ pub struct Evidence<'a> {
     pub windows: &'a [Window],
 }
 
+/// What is wrong with rows: by key, partition and offset.
+#[derive(Default)]
+struct Wrong<'a> {
+    unreadable: Vec<(&'a str, &'a String)>,
+    lost: Vec<(&'a str, i32, i64)>,
+    invented: Vec<(&'a str, i32, i64)>,
+    again: Vec<(&'a str, i32, i64)>,
+}
+
 #[derive(Debug, Default, PartialEq)]
 pub struct Verdict {
     /// What must not be, in sentences.
@@ -55,13 +64,18 @@ impl Evidence<'_> {
         for input in self.inputs {
             inputs.entry(key(input)).or_insert_with(|| (input.partition, Vec::new())).1.push(input.offset);
         }
-        let none = || Some(Folded::default());
+        let mut wrong = Wrong::default();
         for (key, (partition, offsets)) in &inputs {
-            match self.table.get(*key).map_or_else(none, |row| serde_json::from_str::<Folded>(row).ok()) {
-                Some(row) => self.judge_row(key, *partition, offsets, &row, &mut verdict),
-                None => verdict.violate("unreadable rows", [(key, &self.table[*key])]),
+            let row = self.table.get(*key).map_or(Some(Folded::default()), |row| serde_json::from_str(row).ok());
+            match row {
+                Some(row) => self.judge_row((*key, *partition), offsets, &row, &mut verdict.again, &mut wrong),
+                None => wrong.unreadable.push((*key, &self.table[*key])),
             }
         }
+        verdict.violate("unreadable rows", wrong.unreadable);
+        verdict.violate("lost records (key, partition, offset)", wrong.lost);
+        verdict.violate("records folded that are none of the key's (key, partition, offset)", wrong.invented);
+        verdict.violate("records folded again that no fault explains (key, partition, offset)", wrong.again);
         let invented = self.table.keys().filter(|key| !inputs.contains_key(key.as_str()));
         verdict.violate("rows of keys that nobody sent", invented);
         self.judge_changelog(&mut verdict);
@@ -70,21 +84,26 @@ impl Evidence<'_> {
         verdict
     }
 
-    fn judge_row(&self, key: &str, partition: i32, sent: &[i64], row: &Folded, verdict: &mut Verdict) {
+    fn judge_row<'a>(
+        &self,
+        (key, partition): (&'a str, i32),
+        sent: &[i64],
+        row: &Folded,
+        again: &mut [u64],
+        wrong: &mut Wrong<'a>,
+    ) {
+        let at = |offset: &i64| (key, partition, *offset);
         let (sent, folded) = (BTreeSet::from_iter(sent), BTreeSet::from_iter(&row.offsets));
-        let lost: Vec<_> = sent.difference(&folded).map(|offset| (key, partition, **offset)).collect();
-        verdict.violate("lost records (key, partition, offset)", lost);
-        let invented: Vec<_> = folded.difference(&sent).map(|offset| (key, partition, **offset)).collect();
-        verdict.violate("records folded that are none of the key's (key, partition, offset)", invented);
+        wrong.lost.extend(sent.difference(&folded).map(|offset| at(offset)));
+        wrong.invented.extend(folded.difference(&sent).map(|offset| at(offset)));
         let mut times: BTreeMap<i64, usize> = BTreeMap::new();
         for offset in &row.again {
             let covers = |window: &Window| window.0.get(&partition).is_some_and(|range| range.contains(offset));
             let time = times.entry(*offset).or_default();
             let mut causes = self.windows.iter().enumerate().filter(|(_, window)| covers(window));
             match causes.nth(*time) {
-                Some((cause, _)) => verdict.again[cause] += 1,
-                None => verdict
-                    .violate("records folded again that no fault explains (key, partition, offset)", [(key, partition, *offset)]),
+                Some((cause, _)) => again[cause] += 1,
+                None => wrong.again.push(at(offset)),
             }
             *time += 1;
         }

@@ -34,17 +34,18 @@ pub struct Stage<'a> {
     pub episodes: Vec<Episode>,
     /// How many records each process had read from the changelog when that was last looked at.
     restored: BTreeMap<usize, u64>,
-    /// How often each process has told that it lost its membership.
-    losses: BTreeMap<usize, usize>,
-    /// Those that lose it in this episode because of what is done to them.
+    /// How often each process has begun anew by itself, when that was last looked at.
+    mishaps: BTreeMap<usize, u64>,
+    /// Those that do it in this episode because of what is done to them.
     pub provoked: BTreeSet<usize>,
     /// What was committed when the last two episodes began.
     begins: [Vec<i64>; 2],
 }
 
-/// A worker says so when its session has ended.
-const LOST: &str = "the membership is lost";
-pub const UNPROVOKED: &str = "session lost for no fault (a busy machine)";
+/// What a worker says when its session has ended, and when a task goes to another one before it could commit.
+const SAID: [&str; 2] = ["the membership is lost", "is read again by the next owner"];
+/// A flush that isn't delivered in time, or a session that ends, though nothing was done to anybody.
+pub const UNPROVOKED: &str = "(a timeout without a fault: a busy machine)";
 
 /// A fault, or a part of one, until everything is taken up again.
 #[derive(Clone, Debug)]
@@ -90,7 +91,7 @@ impl<'a> Stage<'a> {
             windows: Vec::new(),
             episodes: Vec::new(),
             restored: BTreeMap::new(),
-            losses: BTreeMap::new(),
+            mishaps: BTreeMap::new(),
             provoked: BTreeSet::new(),
             begins: [vec![0; PARTITIONS as usize], vec![0; PARTITIONS as usize]],
         }
@@ -107,7 +108,7 @@ impl<'a> Stage<'a> {
         }
         self.running.insert(index, self.workers.start_with(name, &flags));
         self.restored.insert(index, 0);
-        self.losses.insert(index, 0);
+        self.mishaps.insert(index, 0);
     }
 
     /// Takes a worker from those that are to work.
@@ -173,17 +174,23 @@ impl<'a> Stage<'a> {
         self.until_committed(&ends);
         let restored = self.newly_restored();
         self.tell(Episode { what, from, to: now(), windows: first..self.windows.len(), restored });
-        self.look_for_losses();
+        self.look_for_mishaps();
     }
 
-    /// A worker that got no turn for too long has lost its session as if it had been put to sleep: what it had in hand, here or in the
-    /// episode before, may be folded again.
-    fn look_for_losses(&mut self) {
-        let told = |worker: &Worker| worker.log().matches(LOST).count();
-        let losses: BTreeMap<usize, usize> = self.running.iter().map(|(index, worker)| (*index, told(worker))).collect();
-        let news = losses.iter().filter(|(index, losses)| *losses > &self.losses[index] && !self.provoked.contains(index)).count();
-        self.losses.extend(losses);
-        for _ in 0..news {
+    /// A worker or broker that got no turn for too long makes a worker begin anew as if it had been stopped: what it had in hand, now or
+    /// in the episode before, may be folded again.
+    fn look_for_mishaps(&mut self) {
+        let mut unprovoked = Vec::new();
+        for (index, worker) in &self.running {
+            let log = worker.log();
+            let told: usize = SAID.iter().map(|said| log.matches(said).count()).sum();
+            let mishaps = told as u64 + metric(worker, "faust_task_starts_over_total");
+            let before = self.mishaps.insert(*index, mishaps).expect("told when it was started");
+            if mishaps > before && !self.provoked.contains(index) {
+                unprovoked.push(*index);
+            }
+        }
+        for _ in unprovoked {
             let (first, to) = (self.windows.len(), now());
             self.may_be_folded_again(&(0..PARTITIONS).collect::<Vec<_>>(), &self.begins[0].clone());
             let from = self.episodes[self.episodes.len().saturating_sub(2)].from;
@@ -201,7 +208,7 @@ impl<'a> Stage<'a> {
     fn newly_restored(&mut self) -> u64 {
         let mut sum = 0;
         for (index, worker) in &self.running {
-            let restored = worker.pages().metric("faust_restored_records_total").unwrap_or_else(|error| panic!("{error}")) as u64;
+            let restored = metric(worker, "faust_restored_records_total");
             sum += restored - self.restored.insert(*index, restored).expect("told when it was started");
         }
         sum
@@ -251,6 +258,10 @@ impl<'a> Stage<'a> {
         };
         keys.iter().filter_map(row).collect()
     }
+}
+
+fn metric(worker: &Worker, name: &str) -> u64 {
+    worker.pages().metric(name).unwrap_or_else(|error| panic!("`{}`: {error}", worker.name)) as u64
 }
 
 /// Milliseconds of the wall clock.

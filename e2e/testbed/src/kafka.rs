@@ -53,15 +53,11 @@ impl Builder {
     /// Returns when the broker serves.
     pub fn start(self) -> io::Result<Kafka> {
         let (port, controller) = (Port::any()?, Port::any()?);
-        let entrance = |(name, port): &(&str, Port)| Entrance {
-            name: (*name).to_owned(),
-            port: port.number(),
-            advertised: port.number(),
-        };
+        let entrance =
+            |(name, port): &(&str, Port)| Entrance { name: (*name).to_owned(), port: port.number(), advertised: port.number() };
         let entrances: Vec<_> = self.listeners.iter().map(entrance).collect();
         let controllers = [controller.number()];
-        let place =
-            Place { id: 1, port: port.number(), controllers: &controllers, entrances: &entrances, heap: Heap::ALONE };
+        let place = Place { id: 1, port: port.number(), controllers: &controllers, entrances: &entrances, heap: Heap::ALONE };
         let ports = self.listeners.into_iter().map(|(_, port)| port).chain([port, controller]);
         let kafka = Kafka::at(place, &self.settings, ports.collect())?;
         kafka.launch()?;
