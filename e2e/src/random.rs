@@ -9,7 +9,6 @@ impl Random {
         Self((seed ^ 0x9e37_79b9_7f4a_7c15).max(1))
     }
 
-    #[expect(clippy::should_implement_trait, reason = "it has no end")]
     pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

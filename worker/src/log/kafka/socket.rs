@@ -37,6 +37,7 @@ mod tests {
     #[test]
     fn what_is_closed_is_reset() {
         let far = TcpListener::bind("127.0.0.1:0").unwrap();
+        // SAFETY: all zeros are an address of no family.
         let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
         address.sin_family = libc::AF_INET as libc::sa_family_t;
         address.sin_port = far.local_addr().unwrap().port().to_be();
