@@ -163,12 +163,14 @@ fn key(record: &Record) -> &str {
 mod tests {
     use super::*;
 
+    type Rows = BTreeMap<String, String>;
+
     fn record(key: &str, offset: i64, value: String) -> Record {
         Record { partition: 0, offset, timestamp: 0, key: Some(key.into()), value: Some(value.into_bytes()) }
     }
 
     /// Two keys by turns, ten records, nothing amiss, and what a mishap makes of it.
-    fn judged(mishap: impl FnOnce(&mut Vec<Record>, &mut BTreeMap<String, String>, &mut BTreeMap<String, String>)) -> Verdict {
+    fn judged(mishap: impl FnOnce(&mut Vec<Record>, &mut Rows, &mut Rows)) -> Verdict {
         let key = |offset: i64| if offset % 2 == 0 { "a" } else { "b" };
         let inputs: Vec<Record> = (0..10).map(|offset| record(key(offset), offset, String::new())).collect();
         let told = |offset| format!(r#"{{"life":7,"partition":0,"offset":{offset},"folded":{}}}"#, offset / 2 + 1);
@@ -183,7 +185,7 @@ mod tests {
         Evidence { inputs: &inputs, outputs: &outputs, table, changelog, commits: &commits, windows: &windows }.judge()
     }
 
-    fn rows(table: &mut BTreeMap<String, String>, changelog: &mut BTreeMap<String, String>, key: &str, row: &str) {
+    fn rows(table: &mut Rows, changelog: &mut Rows, key: &str, row: &str) {
         for rows in [table, changelog] {
             rows.insert(key.into(), row.into());
         }
@@ -198,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_must_not_be_is_told() {
-        let told = |mishap: fn(&mut Vec<Record>, &mut BTreeMap<String, String>, &mut BTreeMap<String, String>), words: &str| {
+        let told = |mishap: fn(&mut Vec<Record>, &mut Rows, &mut Rows), words: &str| {
             let violations = judged(mishap).violations;
             assert!(violations.len() == 1 && violations[0].contains(words), "{words}: {violations:?}");
         };
