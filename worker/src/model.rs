@@ -23,6 +23,10 @@ pub trait Value: Serialize + DeserializeOwned + 'static {
     /// The type's name as people see it.
     fn type_name() -> Cow<'static, str>;
 
+    /// Whether, as a key, it is nothing but the bytes that it hashes, and encodes to the same: text and byte strings.
+    #[doc(hidden)]
+    const RAW: bool = false;
+
     /// The value's own rules. Checked after decoding and before encoding, of the value and of what the containers here hold, but
     /// not of a record's fields.
     fn validate(&self) -> Result<(), Invalid> {
@@ -100,6 +104,8 @@ impl Value for serde_json::Value {
 }
 
 impl Value for String {
+    const RAW: bool = true;
+
     fn type_name() -> Cow<'static, str> {
         "String".into()
     }
@@ -118,6 +124,8 @@ impl Value for String {
 }
 
 impl Value for Vec<u8> {
+    const RAW: bool = true;
+
     fn type_name() -> Cow<'static, str> {
         "bytes".into()
     }

@@ -110,6 +110,27 @@ pub(crate) struct Row {
     pub value: Option<Vec<u8>>,
 }
 
+impl Row {
+    /// What it takes in memory, roughly, and so also what it takes to handle it.
+    pub fn weight(&self) -> usize {
+        const OVERHEAD: usize = 96;
+        OVERHEAD + self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Sorted by key, each key once with the last value that it has in `rows`.
+    pub fn last_of_each_key(mut rows: Vec<Self>) -> Vec<Self> {
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        rows.dedup_by(|later, kept| {
+            let same = later.key == kept.key;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        rows
+    }
+}
+
 /// A record on its way out.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing<'a> {

@@ -87,6 +87,16 @@ impl Settings {
         self.span("commit-interval", interval)
     }
 
+    /// After how many records a commit comes before its time; by time alone unless given.
+    pub fn commit_records(self, records: u64) -> Self {
+        self.with("commit-records", records.to_string())
+    }
+
+    /// After how many bytes of changed rows a commit comes before its time.
+    pub fn commit_bytes(self, bytes: u64) -> Self {
+        self.with("commit-bytes", bytes.to_string())
+    }
+
     /// How long the group waits for a silent worker before it gives its partitions to others.
     pub fn session_timeout(self, timeout: Duration) -> Self {
         self.span("session-timeout", timeout)

@@ -91,6 +91,10 @@ settings! {
         "What is logged, also per target: `warn,faust=debug`";
     "commit-interval" commit_interval: Span => Duration = "1s",
         "How often what was processed is committed";
+    "commit-records" commit_records: Optional<Count> => Option<u64> = "none",
+        "After how many records a commit comes before its time";
+    "commit-bytes" commit_bytes: Size => u64 = "16MiB",
+        "After how many bytes of changed rows a commit comes before its time; never more than half of `cache-memory`";
     "session-timeout" session_timeout: Span => Duration = "45s",
         "How long the group waits for a silent worker before others take over its partitions; heartbeats go every third of it, or \
          every 3s if that is less";

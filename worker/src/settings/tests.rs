@@ -116,6 +116,8 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .web_port(0)
         .log_level("warn,faust=debug")
         .commit_interval(millis(1_500))
+        .commit_records(50_000)
+        .commit_bytes(8 << 20)
         .session_timeout(secs(6))
         .rebalance_timeout(secs(7))
         .revoke_timeout(secs(3))
@@ -154,6 +156,8 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "0",
             "warn,faust=debug",
             "1s500ms",
+            "50000",
+            "8MiB",
             "6s",
             "7s",
             "3s",

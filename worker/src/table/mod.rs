@@ -14,9 +14,13 @@ use crate::codec;
 use crate::error::{QueryError, TableError};
 use crate::model::{Key, Value};
 
+pub(crate) mod budget;
+mod index;
 mod items;
 mod local;
 pub(crate) mod overlay;
+mod rows;
+mod slot_key;
 #[cfg(test)]
 mod tests;
 

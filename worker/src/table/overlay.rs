@@ -8,26 +8,23 @@
 //! ```
 //!
 //! A commit freezes what was written since the last one, in O(1), and the task goes on writing. Until the frozen rows are in the store
-//! they stay here: one that was evicted would be read again as it was before, a lost update.
+//! they stay here: one that was evicted would be read again as it was before, a lost update. The store may lag behind by several
+//! commits.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
 use std::mem;
 use std::rc::Rc;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-
 use super::KeyRef;
+use super::budget::Budget;
+use super::rows::{Cached, Rows, Slot};
+use super::slot_key::{Probe, SlotKey, hash_of_bytes};
 use crate::codec::{self, Presence};
-use crate::error::TableError;
+use crate::error::{CodecError, TableError};
 use crate::log::{Row, partition_of};
 use crate::model::{Key, Value};
 use crate::state::{SharedStore, StoreError};
-
-/// What a row costs beside its bytes, roughly.
-const ROW_OVERHEAD: usize = 96;
 
 /// Where an overlay stands: its table, its partition, the store behind it.
 pub(crate) struct Place {
@@ -38,58 +35,29 @@ pub(crate) struct Place {
     pub budget: Rc<Budget>,
 }
 
-/// The memory that all overlays of a shard share.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    cached: Cell<usize>,
-    open: Cell<usize>,
-    /// Overlays that share it.
-    overlays: Cell<usize>,
-    /// Clean rows are evicted beyond this many bytes.
-    cache_limit: usize,
-    /// Tasks get no events while more than this is written and not frozen.
-    open_limit: usize,
-}
-
-impl Budget {
-    /// A shard's share of the setting `cache-memory`, of which a quarter may be open.
-    pub fn new(bytes: usize) -> Self {
-        Self { cached: Cell::new(0), open: Cell::new(0), overlays: Cell::new(0), cache_limit: bytes, open_limit: bytes / 4 }
-    }
-
-    /// Whether more is written than may wait for the next commit.
-    pub fn is_open_full(&self) -> bool {
-        self.open.get() > self.open_limit
-    }
-
-    /// Bytes cached and bytes open.
-    #[cfg(test)]
-    pub fn used(&self) -> (usize, usize) {
-        (self.cached.get(), self.open.get())
-    }
-
-    fn change(of: &Cell<usize>, plus: usize, minus: usize) {
-        of.set(of.get() + plus - minus);
-    }
-}
-
 /// An overlay without its types, as the engine commits and queries it.
 pub(crate) trait AnyOverlay: Any {
-    /// Closes the open generation. The one before must have been applied.
-    fn freeze(&self);
+    /// Closes the open generation and returns its number. The one before must have been encoded.
+    fn freeze(&self) -> u32;
 
-    /// Encodes up to `max` more frozen rows and hands out all that are encoded by now; `None` when there are no more.
-    fn encode(&self, max: usize) -> Result<Option<Vec<Row>>, TableError>;
+    /// Encodes more frozen rows until they weigh `slice`, and hands out all that are encoded by now; `None` when there are no more.
+    fn encode(&self, slice: usize) -> Result<Option<Vec<Row>>, TableError>;
 
-    /// The frozen rows are in the store: they may be evicted.
-    fn applied(&self);
+    /// The rows of all generations up to this one are in the store: they may be evicted.
+    fn applied(&self, generation: u32);
 
     /// Rows written since the last freeze.
     fn open_rows(&self) -> usize;
 
+    /// Whether so much is written that the next commit should not wait for its time, and this overlay has its share of that.
+    fn wants_commit(&self) -> bool;
+
     /// Whether more is written than may wait for the next commit, and this overlay has its share of that: one that waits in the middle of
     /// an event with much open must not stop the others.
     fn is_at_bound(&self) -> bool;
+
+    /// Rows of these keys may be wanted soon: makes looking them up cheaper. How many of them are at hand.
+    fn warm(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> usize;
 
     /// The newest value of a key, encoded as in the changelog: overlay before store.
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError>;
@@ -110,63 +78,19 @@ pub(crate) trait AnyOverlay: Any {
 pub(crate) struct Overlay<K, V> {
     place: Place,
     rows: RefCell<Rows<K, V>>,
+    /// Encoded at their first touch after the freeze, and not handed out yet.
+    encoded: RefCell<Vec<Row>>,
     /// The task has ended for this overlay: nothing of it may be read or written any more.
     ended: Cell<bool>,
     /// The first failure of the store, which is not the agent's.
     failure: RefCell<Option<StoreError>>,
 }
 
-struct Rows<K, V> {
-    slots: Vec<Slot<K, V>>,
-    free: Vec<u32>,
-    index: HashTable<u32>,
-    hasher: FixedState,
-    /// Rises with every freeze. A slot is open if it was written in this generation.
-    generation: u32,
-    open: Vec<u32>,
-    open_bytes: usize,
-    frozen: Frozen,
-    /// Of all slots.
-    bytes: usize,
-    /// Where the eviction looks next.
-    hand: usize,
-}
-
-/// The generation that is being committed.
-#[derive(Default)]
-struct Frozen {
-    slots: Vec<u32>,
-    /// How many of `slots` have been looked at by the encoder.
-    cursor: usize,
-    /// Encoded and not handed out yet.
-    encoded: Vec<Row>,
-    pending: bool,
-}
-
-struct Slot<K, V> {
-    key: Option<K>,
-    value: Cached<V>,
-    hash: u64,
-    /// The generation of the last write, 0 if it was never written.
-    written: u32,
-    /// The generation that it was last encoded for.
-    encoded: u32,
-    bytes: u32,
-    /// Used since the eviction last came by.
-    touched: bool,
-}
-
-enum Cached<V> {
-    Absent,
-    Present(V),
-    /// A closure of the user has it.
-    InUse,
-}
-
 impl<K: Key, V: Value> Overlay<K, V> {
     pub fn new(place: Place) -> Self {
-        Budget::change(&place.budget.overlays, 1, 0);
-        Self { place, rows: RefCell::new(Rows::new()), ended: Cell::new(false), failure: RefCell::new(None) }
+        place.budget.join();
+        let (rows, encoded) = (RefCell::new(Rows::new()), RefCell::default());
+        Self { place, rows, encoded, ended: Cell::new(false), failure: RefCell::new(None) }
     }
 
     pub fn place(&self) -> &Place {
@@ -190,8 +114,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
         let rows = self.rows.borrow();
         let mut newer = Vec::new();
         for slot in rows.slots.iter().filter(|slot| rows.is_held(slot)) {
-            let Some(key) = &slot.key else { continue };
-            newer.push(Row { key: self.encode_key(key)?, value: self.encode_value(slot)? });
+            newer.push(self.encode_row(slot)?);
         }
         newer.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(newer)
@@ -215,32 +138,28 @@ impl<K: Key, V: Value> Overlay<K, V> {
     fn find<Q: KeyRef<K> + ?Sized>(&self, key: &Q) -> Result<u32, TableError> {
         self.check()?;
         let rows = &mut *self.rows.borrow_mut();
-        let hash = rows.hasher.hash_one(key);
-        let slots = &rows.slots;
-        let found = rows.index.find(hash, |&at| slots[at as usize].key.as_ref().is_some_and(|own| key.is(own)));
-        if let Some(&at) = found {
-            rows.slots[at as usize].touched = true;
+        let probe = Probe::new(key, &rows.hasher);
+        if let Some(at) = rows.find(&probe) {
+            rows.touch(at);
             return Ok(at);
         }
-        let owned = key.to_key();
+        let owned = probe.to_key();
         let bytes = self.encode_key(&owned)?;
         self.check_partition(&bytes)?;
-        let stored = self.place.store.get(&bytes).map_err(|error| self.store_error(error))?;
-        let size = ROW_OVERHEAD + bytes.len() + stored.as_ref().map_or(mem::size_of::<V>(), Vec::len);
-        let value = match stored {
-            Some(value) => Cached::Present(codec::decode_value(Some(&value)).map_err(|error| self.broken(&bytes, error))?),
+        let value = self.place.store.get(&bytes).map_err(|error| self.store_error(error))?;
+        let stored = Row { key: bytes, value };
+        let value = match &stored.value {
+            Some(value) => Cached::Present(codec::decode_value(Some(value)).map_err(|error| self.broken(&stored.key, error))?),
             None => Cached::Absent,
         };
-        rows.make_room(size, &self.place.budget);
-        let slot = Slot { key: Some(owned), value, hash, written: 0, encoded: 0, bytes: size as u32, touched: true };
-        Budget::change(&self.place.budget.cached, size, 0);
-        Ok(rows.insert(slot))
+        Ok(rows.insert(owned, value, probe.hash, stored.weight() + mem::size_of::<V>(), &self.place.budget))
     }
 
     fn take(&self, at: u32, write: bool) -> Result<Option<V>, TableError> {
         let rows = &mut *self.rows.borrow_mut();
-        if write {
-            self.encode_before_write(rows, at)?;
+        if write && rows.awaits_encoding(at) {
+            let row = self.encode_slot(rows, at)?;
+            self.encoded.borrow_mut().push(row);
         }
         let slot = &mut rows.slots[at as usize];
         match mem::replace(&mut slot.value, Cached::InUse) {
@@ -252,45 +171,41 @@ impl<K: Key, V: Value> Overlay<K, V> {
 
     fn put_back(&self, at: u32, value: Option<V>, write: bool) {
         let rows = &mut *self.rows.borrow_mut();
-        let generation = rows.generation;
-        let slot = &mut rows.slots[at as usize];
         // What would be a tombstone in the changelog is no row here either, or it would come and go with the cache.
-        slot.value = value.filter(|value| !value.is_null()).map_or(Cached::Absent, Cached::Present);
-        if write && slot.written != generation {
-            slot.written = generation;
-            rows.open_bytes += slot.bytes as usize;
-            Budget::change(&self.place.budget.open, slot.bytes as usize, 0);
-            rows.open.push(at);
+        rows.slots[at as usize].value = value.filter(|value| !value.is_null()).map_or(Cached::Absent, Cached::Present);
+        if write {
+            let writes = rows.wrote(at, &self.place.budget);
+            self.weigh(rows, at, writes);
         }
     }
 
-    /// A row that is frozen and not encoded yet is encoded before it changes.
-    fn encode_before_write(&self, rows: &mut Rows<K, V>, at: u32) -> Result<(), TableError> {
-        let frozen = rows.generation - 1;
-        let slot = &rows.slots[at as usize];
-        if rows.frozen.pending && slot.written == frozen && slot.encoded != frozen {
-            self.encode_slot(rows, at)?;
+    /// A value with memory of its own may have grown by a write. It is measured after the first write of an interval, the second, the
+    /// fourth, and so on: so it counts with at least what it was after half of its writes, at the price of few encodings.
+    fn weigh(&self, rows: &mut Rows<K, V>, at: u32, writes: u16) {
+        if !mem::needs_drop::<V>() || !writes.is_power_of_two() || std::thread::panicking() {
+            return;
         }
-        Ok(())
+        // What can't be encoded is told at the commit.
+        if let Ok(row) = self.encode_row(&rows.slots[at as usize]) {
+            rows.resize(at, row.weight() + mem::size_of::<V>(), &self.place.budget);
+        }
     }
 
-    fn encode_slot(&self, rows: &mut Rows<K, V>, at: u32) -> Result<(), TableError> {
-        let slot = &rows.slots[at as usize];
-        let Some(key) = &slot.key else { return Ok(()) };
-        let row = Row { key: self.encode_key(key)?, value: self.encode_value(slot)? };
-        let size = ROW_OVERHEAD + row.key.len() + row.value.as_ref().map_or(0, Vec::len);
-        let slot = &mut rows.slots[at as usize];
-        Budget::change(&self.place.budget.cached, size, slot.bytes as usize);
-        rows.bytes = rows.bytes + size - slot.bytes as usize;
-        slot.bytes = size as u32;
-        slot.encoded = rows.generation - 1;
-        rows.frozen.encoded.push(row);
-        Ok(())
+    fn encode_slot(&self, rows: &mut Rows<K, V>, at: u32) -> Result<Row, TableError> {
+        let row = self.encode_row(&rows.slots[at as usize])?;
+        rows.resize(at, row.weight() + mem::size_of::<V>(), &self.place.budget);
+        rows.slots[at as usize].encoded = rows.generation - 1;
+        Ok(row)
     }
 
-    fn encode_key(&self, key: &K) -> Result<Vec<u8>, TableError> {
+    fn encode_row(&self, slot: &Slot<K, V>) -> Result<Row, TableError> {
+        let key = slot.key.as_ref().expect("a row in use or written has a key");
+        Ok(Row { key: self.encode_key(key)?, value: self.encode_value(slot)? })
+    }
+
+    fn encode_key(&self, key: &SlotKey<K>) -> Result<Vec<u8>, TableError> {
         let mut bytes = Vec::with_capacity(24);
-        codec::encode_row_key(key, &mut bytes).map_err(|error| TableError::Encode { table: self.place.table, error })?;
+        key.encode(&mut bytes).map_err(|error| TableError::Encode { table: self.place.table, error })?;
         Ok(bytes)
     }
 
@@ -321,7 +236,7 @@ impl<K: Key, V: Value> Overlay<K, V> {
         Err(TableError::WrongPartition { table, key: show(key), key_partition, task_partition })
     }
 
-    fn broken(&self, key: &[u8], error: crate::error::CodecError) -> TableError {
+    fn broken(&self, key: &[u8], error: CodecError) -> TableError {
         TableError::Decode { table: self.place.table, key: show(key), error }
     }
 
@@ -347,59 +262,66 @@ impl<K: Key, V: Value> Drop for Lent<'_, K, V> {
 }
 
 impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
-    fn freeze(&self) {
-        let rows = &mut *self.rows.borrow_mut();
-        debug_assert!(!rows.frozen.pending, "the generation before is still being committed");
-        rows.generation += 1;
-        rows.frozen.slots = mem::take(&mut rows.open);
-        rows.frozen.cursor = 0;
-        rows.frozen.pending = true;
-        Budget::change(&self.place.budget.open, 0, mem::take(&mut rows.open_bytes));
+    fn freeze(&self) -> u32 {
+        self.rows.borrow_mut().freeze(&self.place.budget)
     }
 
-    fn encode(&self, max: usize) -> Result<Option<Vec<Row>>, TableError> {
+    fn encode(&self, slice: usize) -> Result<Option<Vec<Row>>, TableError> {
         let rows = &mut *self.rows.borrow_mut();
-        let frozen = rows.generation - 1;
-        let end = rows.frozen.slots.len().min(rows.frozen.cursor + max);
-        while rows.frozen.cursor < end {
-            let at = rows.frozen.slots[rows.frozen.cursor];
-            if rows.slots[at as usize].encoded != frozen {
-                self.encode_slot(rows, at)?;
+        let mut encoded = mem::take(&mut *self.encoded.borrow_mut());
+        let mut weight = 0;
+        while weight < slice
+            && let Some(&at) = rows.frozen.slots.get(rows.frozen.cursor)
+        {
+            if rows.awaits_encoding(at) {
+                let row = self.encode_slot(rows, at)?;
+                weight += row.weight();
+                encoded.push(row);
             }
             rows.frozen.cursor += 1;
         }
-        let encoded = mem::take(&mut rows.frozen.encoded);
-        let done = encoded.is_empty() && rows.frozen.cursor == rows.frozen.slots.len();
-        Ok((!done).then_some(encoded))
+        Ok((!encoded.is_empty()).then_some(encoded))
     }
 
-    fn applied(&self) {
+    fn applied(&self, generation: u32) {
         let rows = &mut *self.rows.borrow_mut();
-        rows.frozen.pending = false;
-        rows.frozen.slots.clear();
+        rows.applied = rows.applied.max(generation);
     }
 
     fn open_rows(&self) -> usize {
         self.rows.borrow().open.len()
     }
 
+    fn wants_commit(&self) -> bool {
+        let budget = &self.place.budget;
+        budget.wants_commit() && self.rows.borrow().open_bytes > budget.commit_share()
+    }
+
     fn is_at_bound(&self) -> bool {
         let budget = &self.place.budget;
-        budget.is_open_full() && self.rows.borrow().open_bytes > budget.open_limit / budget.overlays.get()
+        budget.is_open_full() && self.rows.borrow().open_bytes > budget.open_share()
+    }
+
+    fn warm(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> usize {
+        if !K::RAW {
+            return 0;
+        }
+        let rows = self.rows.borrow();
+        let hashes: Vec<u64> = keys.filter_map(|key| hash_of_bytes(key, &rows.hasher)).collect();
+        rows.warm(&hashes)
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TableError> {
         self.check()?;
         // Bytes that are no key of this table's type, or not as this table writes it, are the key of no row.
         let Ok(typed) = codec::decode_value::<K>(Some(key)) else { return Ok(None) };
-        if self.encode_key(&typed)? != key {
+        let rows = self.rows.borrow();
+        let probe = Probe::new(&typed, &rows.hasher);
+        if self.encode_key(&probe.to_key())? != key {
             return Ok(None);
         }
-        let rows = self.rows.borrow();
-        let hash = rows.hasher.hash_one(&typed);
-        let found = rows.index.find(hash, |&at| rows.slots[at as usize].key.as_ref() == Some(&typed));
-        match found {
-            Some(&at) => self.encode_value(&rows.slots[at as usize]),
+        match rows.find(&probe) {
+            Some(at) => self.encode_value(&rows.slots[at as usize]),
             None => self.place.store.get(key).map_err(|error| self.store_error(error)),
         }
     }
@@ -417,6 +339,7 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
         // A future that the agent has spawned may keep the overlay; it shall not keep the rows, nor their share of the memory.
         let rows = self.rows.replace(Rows::new());
         rows.give_back(&self.place.budget);
+        self.encoded.take();
     }
 
     fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
@@ -427,85 +350,7 @@ impl<K: Key, V: Value> AnyOverlay for Overlay<K, V> {
 impl<K, V> Drop for Overlay<K, V> {
     fn drop(&mut self) {
         self.rows.get_mut().give_back(&self.place.budget);
-        Budget::change(&self.place.budget.overlays, 0, 1);
-    }
-}
-
-impl<K, V> Rows<K, V> {
-    fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            index: HashTable::new(),
-            hasher: FixedState::default(),
-            generation: 1,
-            open: Vec::new(),
-            open_bytes: 0,
-            frozen: Frozen::default(),
-            bytes: 0,
-            hand: 0,
-        }
-    }
-
-    fn give_back(&self, budget: &Budget) {
-        Budget::change(&budget.cached, 0, self.bytes);
-        Budget::change(&budget.open, 0, self.open_bytes);
-    }
-
-    fn insert(&mut self, slot: Slot<K, V>) -> u32 {
-        self.bytes += slot.bytes as usize;
-        let hash = slot.hash;
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                at
-            }
-            None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
-            }
-        };
-        let slots = &self.slots;
-        self.index.insert_unique(hash, at, |&at| slots[at as usize].hash);
-        at
-    }
-
-    /// Whether the slot's value is not in the store yet, or somebody uses it.
-    fn is_held(&self, slot: &Slot<K, V>) -> bool {
-        let frozen = self.generation - 1;
-        let committing = self.frozen.pending && (slot.written == frozen || slot.encoded == frozen);
-        slot.written == self.generation || committing || matches!(slot.value, Cached::InUse)
-    }
-
-    /// Second-chance eviction: a few steps of the hand for every new row, so that no call pays for all.
-    fn make_room(&mut self, wanted: usize, budget: &Budget) {
-        let mut steps = self.slots.len().min(16);
-        while budget.cached.get() + wanted > budget.cache_limit && steps > 0 {
-            steps -= 1;
-            self.hand = (self.hand + 1) % self.slots.len();
-            let slot = &self.slots[self.hand];
-            if slot.key.is_none() || self.is_held(slot) {
-                continue;
-            }
-            if slot.touched {
-                self.slots[self.hand].touched = false;
-                continue;
-            }
-            Budget::change(&budget.cached, 0, slot.bytes as usize);
-            self.evict(self.hand as u32);
-        }
-    }
-
-    fn evict(&mut self, at: u32) {
-        let slot = &mut self.slots[at as usize];
-        slot.key = None;
-        slot.value = Cached::Absent;
-        self.bytes -= slot.bytes as usize;
-        let hash = slot.hash;
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == at) {
-            entry.remove();
-        }
-        self.free.push(at);
+        self.place.budget.leave();
     }
 }
 

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::overlay::{Budget, show};
+use super::budget::Budget;
+use super::overlay::show;
 use super::*;
 use crate::App;
 use crate::log::{Row, partition_of};
@@ -29,7 +30,7 @@ impl<V: Value> Rows<V> {
     fn of_partition(partition: u32, partitions: u32, memory: usize) -> Self {
         let store = Stores::open(&state::Place::Memory).unwrap().store("t", partition).unwrap().store;
         let node = App::new("app").table::<String, V>("t").node;
-        let budget = Rc::new(Budget::new(memory));
+        let budget = Rc::new(Budget::new(memory, memory));
         let place = Place { table: "t", partition, partitions, store: store.clone(), budget: budget.clone() };
         let overlay = Rc::new(Overlay::new(place));
         Self { table: LocalTable::new(node, overlay.clone()), overlay, store, budget, next_offset: 0 }
@@ -48,18 +49,18 @@ impl<V: Value> Rows<V> {
         std::iter::from_fn(|| self.overlay.encode(slice).unwrap()).flatten().collect()
     }
 
-    fn apply(&mut self, mut rows: Vec<Row>) {
+    /// Applies what one or several commits have encoded.
+    fn apply(&mut self, rows: Vec<Row>, generation: u32) {
         self.next_offset += rows.len() as i64;
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
         let position = Position { topic_id: [1; 16], next_offset: self.next_offset, leader_epoch: -1, written_at: 0 };
-        self.store.apply(&rows, &position).unwrap();
-        self.overlay.applied();
+        self.store.apply(&Row::last_of_each_key(rows), &position).unwrap();
+        self.overlay.applied(generation);
     }
 
     fn commit(&mut self) -> Vec<Row> {
-        self.overlay.freeze();
+        let generation = self.overlay.freeze();
         let rows = self.encode(100);
-        self.apply(rows.clone());
+        self.apply(rows.clone(), generation);
         rows
     }
 
@@ -87,6 +88,7 @@ enum Step {
     Items,
     Freeze,
     Encode(usize),
+    Commit,
     Apply,
     BeginAnew,
 }
@@ -106,7 +108,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Items),
         4 => Just(Step::Freeze),
         6 => (1..5usize).prop_map(Step::Encode),
-        5 => Just(Step::Apply),
+        5 => Just(Step::Commit),
+        3 => Just(Step::Apply),
         1 => Just(Step::BeginAnew),
     ]
 }
@@ -121,6 +124,7 @@ type Model = BTreeMap<String, u32>;
 
 /// A generation that is being committed, as it must come out.
 struct Frozen {
+    generation: u32,
     rows: Model,
     written: BTreeSet<String>,
     encoded: Vec<Row>,
@@ -141,6 +145,7 @@ proptest! {
         let (mut now, mut stored) = (Model::new(), Model::new());
         let mut written = BTreeSet::new();
         let mut frozen: Option<Frozen> = None;
+        let mut unapplied: Option<(Vec<Row>, u32, Model)> = None;
         for step in steps {
             match step {
                 Step::Insert(k, n) => {
@@ -191,20 +196,20 @@ proptest! {
                 Step::Items => prop_assert_eq!(rows.items(), now.clone().into_iter().collect::<Vec<_>>()),
                 Step::Freeze if frozen.is_none() => {
                     prop_assert_eq!(rows.overlay.open_rows(), written.len());
-                    rows.overlay.freeze();
+                    let generation = rows.overlay.freeze();
                     prop_assert_eq!(rows.budget.used().1, 0);
                     let written = std::mem::take(&mut written);
-                    frozen = Some(Frozen { rows: now.clone(), written, encoded: Vec::new(), complete: false });
+                    frozen = Some(Frozen { generation, rows: now.clone(), written, encoded: Vec::new(), complete: false });
                 }
                 Step::Encode(slice) => if let Some(frozen) = &mut frozen && !frozen.complete {
-                    match rows.overlay.encode(slice).unwrap() {
+                    match rows.overlay.encode(slice * 100).unwrap() {
                         Some(rows) => frozen.encoded.extend(rows),
                         None => frozen.complete = true,
                     }
                 },
-                Step::Apply => if let Some(Frozen { rows: expected, written, mut encoded, complete }) = frozen.take() {
+                Step::Commit => if let Some(Frozen { generation, rows: expected, written, mut encoded, complete }) = frozen.take() {
                     if !complete {
-                        encoded.extend(rows.encode(3));
+                        encoded.extend(rows.encode(300));
                     }
                     let of_key = |key: &String| {
                         Row { key: key.clone().into_bytes(), value: expected.get(key).map(|n| n.to_string().into_bytes()) }
@@ -212,12 +217,16 @@ proptest! {
                     let mut sorted = encoded.clone();
                     sorted.sort_by(|a, b| a.key.cmp(&b.key));
                     prop_assert_eq!(sorted, written.iter().map(of_key).collect::<Vec<_>>());
-                    rows.apply(encoded);
+                    let (before, _, _) = unapplied.take().unwrap_or_default();
+                    unapplied = Some(([before, encoded].concat(), generation, expected));
+                },
+                Step::Apply => if let Some((encoded, generation, expected)) = unapplied.take() {
+                    rows.apply(encoded, generation);
                     stored = expected;
                 },
                 Step::BeginAnew => {
                     rows.begin_anew();
-                    (now, frozen) = (stored.clone(), None);
+                    (now, frozen, unapplied) = (stored.clone(), None, None);
                     written.clear();
                     prop_assert_eq!(rows.budget.used(), (0, 0));
                 }
@@ -251,11 +260,29 @@ fn clean_rows_are_evicted_at_the_bound_and_dirty_ones_never() {
 }
 
 #[test]
+fn a_row_that_grows_within_an_interval_counts_with_what_it_has_become() {
+    let mut rows = Rows::<Vec<u8>>::new(1 << 20);
+    rows.table.insert("a", vec![1; 10]).unwrap();
+    let first = rows.budget.used();
+    rows.commit();
+    for _ in 0..1_000 {
+        rows.table.update("a", |bytes| bytes.extend([1; 100])).unwrap();
+    }
+    let (cached, open) = rows.budget.used();
+    assert!(cached - first.0 > 50_000 && open > 50_000, "at least what it was after half of its writes: {cached}, {open}");
+    rows.commit();
+    let (cached, open) = rows.budget.used();
+    assert!((100_000..101_000).contains(&cached) && open == 0, "{cached}, {open}");
+    rows.table.insert("b", vec![2; 200_000]).unwrap();
+    assert!(rows.budget.used().1 > 200_000, "the first write counts at once");
+}
+
+#[test]
 fn the_closure_of_a_row_gets_an_error_for_its_own_row_and_all_others() {
     let mut rows = Rows::<u32>::new(1 << 20);
     rows.table.insert("a", 1).unwrap();
     rows.table.insert("b", 2).unwrap();
-    rows.overlay.freeze();
+    let generation = rows.overlay.freeze();
     let in_use = TableError::InUse { table: "t", key: "a".into() };
     let (own, other, all) = rows
         .table
@@ -265,7 +292,7 @@ fn the_closure_of_a_row_gets_an_error_for_its_own_row_and_all_others() {
     let mut encoded = rows.encode(1);
     encoded.sort_by(|a, b| a.key.cmp(&b.key));
     assert_eq!(encoded, [row("a", Some("1")), row("b", Some("2"))], "a row in use is not one that is absent");
-    rows.apply(encoded);
+    rows.apply(encoded, generation);
     assert_eq!(rows.table.get("a"), Ok(Some(1)));
 }
 
@@ -316,7 +343,7 @@ fn after_its_epoch_a_table_gives_nothing_away() {
 #[test]
 fn a_row_is_found_by_the_bytes_of_its_key_only() {
     let store = Stores::open(&state::Place::Memory).unwrap().store("t", 0).unwrap().store;
-    let budget = Rc::new(Budget::new(1 << 20));
+    let budget = Rc::new(Budget::new(1 << 20, 1 << 20));
     let overlay = Overlay::<u64, u64>::new(Place { table: "t", partition: 0, partitions: 1, store, budget });
     overlay.lend(&5, true, |row| *row = Some(7)).unwrap();
     assert_eq!(overlay.read(b"5"), Ok(Some(b"7".to_vec())));
@@ -367,7 +394,7 @@ fn items_are_those_of_the_call_while_the_loop_writes_over_more_than_a_page() {
 #[test]
 fn bytes_that_are_no_row_are_an_error_that_names_the_key() {
     let mut rows = Rows::<u32>::new(1 << 20);
-    rows.apply(vec![row("a", Some("one"))]);
+    rows.apply(vec![row("a", Some("one"))], 0);
     let error = rows.table.get("a").unwrap_err().to_string();
     assert!(error.starts_with("table `t`: the row of key \"a\" can't be decoded"), "{error}");
     assert!(rows.table.items().next().unwrap().is_err());

@@ -1,7 +1,7 @@
-//! The commit of a shard: freeze, flush, commit the offsets, apply – while the next interval is already being processed.
+//! The commit of a shard: freeze, flush, commit the offsets – while the next interval is already being processed.
 //!
 //! The order is what makes it safe (at least once): offsets are committed only after everything that was written on the way there has
-//! been delivered, and the store gets what the changelog has. A task that is in the middle of an event isn't in it and holds nobody
+//! been delivered, and the stores get what is committed. A task that is in the middle of an event isn't in it and holds nobody
 //! back; a flush of which any delivery fails commits nothing.
 
 use std::rc::Rc;
@@ -9,16 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::shard::Shard;
-use super::{Task, TaskTable, Verdict};
+use super::{Task, TaskTable, Verdict, apply};
 use crate::group::GroupError;
 use crate::log::{Deliveries, ProduceError, Row};
 use crate::rt::{self, Instant};
 use crate::settings::OnEventTimeout;
-use crate::state::{Applied, Position};
+use crate::state::Position;
 
-/// Rows encoded before others on the shard get a turn: less than a millisecond's work. Smaller slices make commits of many rows take
-/// longer than their interval, because every turn of the others is a few milliseconds.
-const SLICE: usize = 2_000;
+/// What is encoded before others on the shard get a turn, as the rows weigh: less than a millisecond's work, about 2,000 small rows.
+/// Smaller slices make commits of many rows take longer than their interval, because a turn of all others is a millisecond or two.
+const SLICE: usize = 200 << 10;
 
 /// How long a commit waits for tasks to come to an event boundary. One that comes later is in the next commit.
 const BOUNDARY: Duration = Duration::from_millis(20);
@@ -30,17 +30,24 @@ const AGAIN_COORDINATOR: Duration = Duration::from_millis(500);
 /// A commit missed so often in a row has its task named in the log.
 const MISSED: i64 = 10;
 
-/// Commits all that is running on the shard, for ever: at each interval, and sooner when a task has reached its bound.
+/// Commits all that is running on the shard, for ever: at each interval, counted from the last commit's beginning, and sooner when a
+/// bound is reached.
 pub(super) async fn run(shard: Rc<Shard>) {
+    let mut begun = rt::now();
     loop {
-        let due = tokio::time::sleep(shard.settings.commit_interval);
+        let due = tokio::time::sleep_until(begun + shard.settings.commit_interval);
         tokio::select! {
             biased;
-            () = shard.signals.hurry.notified() => {}
+            () = shard.signals.hurried() => {}
             () = due => {}
         }
+        begun = rt::now();
+        shard.signals.begin_commit();
         let tasks = freeze(&shard).await;
         commit(&shard, &tasks).await;
+        if apply::is_due(&shard, &tasks) {
+            shard.signals.apply.notify_one();
+        }
     }
 }
 
@@ -94,9 +101,9 @@ fn name_the_late(shard: &Shard, task: &Task, since: Instant) {
 
 /// Commits what these tasks have frozen and no other commit has taken up. Each that fails is told so; each that ended meanwhile is left alone.
 pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
-    let mut flushes = Vec::new();
+    let (mut flushes, mut slice) = (Vec::new(), Slice::default());
     for task in tasks {
-        match Flush::begin(shard, task).await {
+        match Flush::begin(shard, task, &mut slice).await {
             Some(Ok(flush)) => flushes.push(flush),
             Some(Err(verdict)) => task.judge(verdict),
             None => {}
@@ -110,7 +117,7 @@ pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
         }
     }
     if commit_offsets(shard, &mut flushed).await {
-        apply(shard, flushed).await;
+        flushed.iter_mut().for_each(hand_over);
     }
 }
 
@@ -118,8 +125,24 @@ pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
 struct Flush {
     task: Rc<Task>,
     offsets: Vec<i64>,
+    /// Of the task's overlays.
+    generation: u32,
     sent: Arc<Deliveries>,
     tables: Vec<TableFlush>,
+}
+
+/// How much of the shard's time the encoding has taken since others had a turn.
+#[derive(Default)]
+struct Slice(usize);
+
+impl Slice {
+    async fn spend(&mut self, rows: &[Row]) {
+        self.0 += rows.iter().map(Row::weight).sum::<usize>();
+        if self.0 >= SLICE {
+            self.0 = 0;
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[derive(Default)]
@@ -132,29 +155,28 @@ struct TableFlush {
 
 impl Flush {
     /// Takes up what the task has frozen, if anything.
-    async fn begin(shard: &Shard, task: &Rc<Task>) -> Option<Result<Self, Verdict>> {
-        let (offsets, sent) = {
+    async fn begin(shard: &Shard, task: &Rc<Task>, slice: &mut Slice) -> Option<Result<Self, Verdict>> {
+        let mut flush = {
             let mut frozen = task.frozen.borrow_mut();
             let frozen = frozen.as_mut().filter(|frozen| !frozen.taken)?;
             frozen.taken = true;
-            (frozen.offsets.clone(), frozen.sent.clone())
+            task.in_commit.set(true);
+            let (offsets, sent) = (frozen.offsets.clone(), frozen.sent.clone());
+            Self { task: task.clone(), offsets, generation: frozen.generation, sent, tables: Vec::new() }
         };
-        let mut flush = Self { task: task.clone(), offsets, sent, tables: Vec::new() };
-        Some(flush.produce(shard).await.map(|()| flush))
+        Some(flush.produce(shard, slice).await.map(|()| flush))
     }
 
     /// Encodes and queues, slice by slice.
-    async fn produce(&mut self, shard: &Shard) -> Result<(), Verdict> {
+    async fn produce(&mut self, shard: &Shard, slice: &mut Slice) -> Result<(), Verdict> {
         for table in &self.task.tables {
             let mut out = TableFlush::default();
             self.task.in_flight.borrow_mut().push(out.delivery.clone());
             loop {
-                match table.overlay.encode(SLICE) {
-                    Ok(Some(rows)) => produce(shard, &self.task, table, rows, &mut out).await?,
-                    Ok(None) => break,
-                    Err(error) => return Err(Verdict::Fail(error.to_string())),
-                }
-                tokio::task::yield_now().await;
+                let encoded = table.overlay.encode(SLICE).map_err(|error| Verdict::Fail(error.to_string()))?;
+                let Some(rows) = encoded else { break };
+                slice.spend(&rows).await;
+                produce(shard, &self.task, table, rows, &mut out).await?;
             }
             self.tables.push(out);
         }
@@ -168,6 +190,14 @@ impl Flush {
             table.next_offset = table.delivery.settled().await?.map(|offset| offset + 1);
         }
         Ok(())
+    }
+}
+
+impl Drop for Flush {
+    /// Whatever came of it: the commit has nothing of the task any more.
+    fn drop(&mut self) {
+        self.task.in_commit.set(false);
+        self.task.settled.notify_waiters();
     }
 }
 
@@ -241,37 +271,16 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
     }
 }
 
-/// Brings the stores to where the changelogs are, off the shard's thread.
-async fn apply(shard: &Shard, flushes: Vec<Flush>) {
-    for flush in flushes {
-        let mut failure = None;
-        for (at, (table, out)) in flush.task.tables.iter().zip(flush.tables).enumerate() {
-            let Some(next_offset) = out.next_offset else { continue };
-            let position = Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at: rt::wall_millis() };
-            let (store, mut rows) = (table.store.clone(), out.rows);
-            let applied_rows = Applied::of(&rows);
-            let count = rows.len() as u64;
-            let applied = shard.rt.blocking(move || {
-                rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-                store.apply(&rows, &position)
-            });
-            match applied.await {
-                Ok(()) => {
-                    let meter = &flush.task.meter.tables[at];
-                    meter.changed.add(count);
-                    meter.stored.set(next_offset);
-                    shard.flusher.note(&table.id, applied_rows);
-                }
-                Err(error) => {
-                    table.overlay.blame(&error);
-                    failure = Some(error);
-                }
-            }
-        }
-        match failure {
-            None => flush.task.thaw(flush.offsets),
-            // The changelog has it all: starting over restores what the store lacks.
-            Some(error) => flush.task.judge(Verdict::Reopen(error.to_string())),
-        }
+/// The offsets are committed, so what was flushed on the way there belongs into the stores.
+fn hand_over(flush: &mut Flush) {
+    let task = &flush.task;
+    let written_at = rt::wall_millis();
+    for ((table, out), meter) in task.tables.iter().zip(&mut flush.tables).zip(&task.meter.tables) {
+        let Some(next_offset) = out.next_offset else { continue };
+        let rows = std::mem::take(&mut out.rows);
+        meter.changed.add(rows.len() as u64);
+        let position = Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at };
+        table.unapplied.borrow_mut().add(rows, position, flush.generation);
     }
+    task.thaw(std::mem::take(&mut flush.offsets));
 }

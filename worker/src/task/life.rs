@@ -15,7 +15,7 @@ use super::input::{Feed, Seat};
 use super::open::{OpenError, Opened, open};
 use super::scope::Scoped;
 use super::shard::{Shard, Stop};
-use super::{Phase, Task, TaskContext, TaskId, Verdict, commit};
+use super::{Phase, Task, TaskContext, TaskId, Verdict, apply, commit};
 use crate::error::Error;
 use crate::log::{Deliveries, LogError, Reader};
 use crate::state::{StoreError, WipeReason};
@@ -160,9 +160,8 @@ async fn run(
         }
         verdict = task.judgement() => match verdict {
             Verdict::StartOver(why) => {
-                let tables = task.tables.iter().map(|table| table.afresh(&shard.budget)).collect();
-                let starts = task.committed.borrow().clone();
-                End::StartOver { why, keep: Some(Opened { tables, starts }) }
+                let keep = keep(shard, &task).await;
+                End::StartOver { why, keep }
             }
             Verdict::Reopen(why) => {
                 mend_stores(shard, &task).await;
@@ -185,6 +184,18 @@ async fn run(
     drop(agents);
     shard.set_running(id, None);
     end
+}
+
+/// The stores, brought to where the offsets are committed. A commit that is under way may still commit some.
+async fn keep(shard: &Shard, task: &Task) -> Option<Opened> {
+    task.end();
+    task.let_go().await;
+    if apply::apply(shard, task).await.is_err() {
+        mend_stores(shard, task).await;
+        return None;
+    }
+    let tables = task.tables.iter().map(|table| table.afresh(&shard.budget)).collect();
+    Some(Opened { tables, starts: task.committed.borrow().clone() })
 }
 
 /// Whether a store failed under the agents, which then are not to blame. One that is corrupt is wiped, to be rebuilt from its changelog.
@@ -245,6 +256,8 @@ fn begin(shard: &Rc<Shard>, id: TaskId, term: Term, meter: &Arc<TaskMeter>, open
         phase: Cell::new(Phase::Running),
         due: Cell::new(None),
         frozen: RefCell::new(None),
+        in_commit: Cell::new(false),
+        applying: tokio::sync::Mutex::new(()),
         committed: RefCell::new(opened.starts),
         sent: RefCell::default(),
         in_flight: RefCell::default(),
@@ -321,6 +334,9 @@ async fn finish(shard: &Rc<Shard>, task: &Rc<Task>, agents: &mut Agents) -> Resu
     task.freeze();
     commit::commit(shard, own).await;
     task.settled().await;
+    if let Err(error) = apply::apply(shard, task).await {
+        tracing::warn!("task {}: its next owner rebuilds from the changelog what is not in the store: {error}", task.id);
+    }
     Ok(())
 }
 

@@ -17,12 +17,14 @@ use crate::log::{Deliveries, TopicFacts, TopicId};
 use crate::model::{Key, Value};
 use crate::rt::{self, Instant};
 use crate::state::{SharedStore, StoreId};
-use crate::status::{ShardMeter, TaskMeter};
+use crate::status::TaskMeter;
 use crate::table::TableNode;
-use crate::table::overlay::{AnyOverlay, Budget, Overlay, Place};
+use crate::table::budget::Budget;
+use crate::table::overlay::{AnyOverlay, Overlay, Place};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
+mod apply;
 mod commit;
 pub(crate) mod flusher;
 mod input;
@@ -30,6 +32,7 @@ mod life;
 mod open;
 mod scope;
 pub(crate) mod shard;
+mod signals;
 pub(crate) mod standby;
 mod tables;
 #[cfg(test)]
@@ -39,7 +42,9 @@ mod tracker;
 pub(crate) use input::Input;
 pub(crate) use scope::{Current, current};
 
+use apply::Unapplied;
 use input::Feed;
+pub(crate) use signals::TaskSignals;
 
 /// One task under one epoch. Shared on its shard by the agents' futures, the commits and the task's life; never leaves its thread.
 pub(crate) struct Task {
@@ -59,6 +64,10 @@ pub(crate) struct Task {
     frozen: RefCell<Option<Frozen>>,
     /// The offsets of the last commit, in the order of `feeds`.
     committed: RefCell<Vec<i64>>,
+    /// A commit under way has something of this task, and may have committed its offsets already.
+    in_commit: Cell<bool>,
+    /// Held while rows of this task go into the stores: what is committed later gets there later.
+    applying: tokio::sync::Mutex<()>,
     /// Delivery of what was sent since the last freeze.
     sent: RefCell<Arc<Deliveries>>,
     /// Delivery of the changelog rows of the commit under way.
@@ -82,6 +91,7 @@ pub(crate) struct TaskTable {
     pub changelog: TopicPartition,
     pub changelog_id: TopicId,
     partitions: u32,
+    unapplied: RefCell<Unapplied>,
 }
 
 impl TaskTable {
@@ -95,7 +105,8 @@ impl TaskTable {
         let (table, partition, partitions) = (node.name, changelog.partition, facts.partitions);
         let place = Place { table, partition, partitions, store: store.clone(), budget: budget.clone() };
         let id = StoreId { table: table.to_string(), partition };
-        Self { node, overlay: (node.overlay)(node, place), id, store, changelog, changelog_id: facts.id, partitions }
+        let (overlay, unapplied) = ((node.overlay)(node, place), RefCell::default());
+        Self { node, overlay, id, store, changelog, changelog_id: facts.id, partitions, unapplied }
     }
 
     /// The same store under an overlay that knows nothing yet.
@@ -103,17 +114,6 @@ impl TaskTable {
         let facts = TopicFacts { id: self.changelog_id, partitions: self.partitions };
         Self::new(self.node, self.store.clone(), self.changelog.clone(), facts, budget)
     }
-}
-
-/// How a task tells its shard's committer.
-#[derive(Default)]
-pub(crate) struct TaskSignals {
-    /// A task has frozen itself.
-    pub froze: Notify,
-    /// A commit should not wait for its interval.
-    pub hurry: Notify,
-    /// Shows who has the thread.
-    pub meter: Arc<ShardMeter>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Frozen {
     /// In the order of `feeds`.
     pub offsets: Vec<i64>,
+    /// Of the overlays, which are frozen together.
+    pub generation: u32,
     /// Delivery of what was sent in it.
     pub sent: Arc<Deliveries>,
     /// A commit has taken it up; no other one may.
@@ -189,19 +191,14 @@ impl Task {
         if !written && offsets == *self.committed.borrow() {
             return false;
         }
-        for table in &self.tables {
-            table.overlay.freeze();
-        }
+        let generation = self.tables.iter().map(|table| table.overlay.freeze()).max().unwrap_or(0);
         let sent = std::mem::take(&mut *self.sent.borrow_mut());
-        *self.frozen.borrow_mut() = Some(Frozen { offsets, sent, taken: false });
+        *self.frozen.borrow_mut() = Some(Frozen { offsets, generation, sent, taken: false });
         true
     }
 
-    /// The frozen generation is committed and in the store.
+    /// The frozen generation is committed.
     fn thaw(&self, offsets: Vec<i64>) {
-        for table in &self.tables {
-            table.overlay.applied();
-        }
         for (feed, &offset) in self.feeds.iter().zip(&offsets) {
             feed.meter.committed.set(offset);
         }
@@ -214,14 +211,17 @@ impl Task {
         self.wake();
     }
 
-    /// Whether the agents get events now: not while more is written than may wait for a commit, which is hurried then.
+    /// Whether the agents get events now: not while more is written than may wait for a commit, which is hurried before.
     fn feeding(&self) -> bool {
-        if !self.is_at_bound() {
+        if !self.budget.wants_commit() {
             return true;
         }
         // While an agent of the task is in the middle of an event there is nothing to hurry for.
-        if self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
-            self.shard.hurry.notify_one();
+        if self.tables.iter().any(|table| table.overlay.wants_commit()) && self.feeds.iter().all(|feed| !feed.seat.busy.get()) {
+            self.shard.hurry();
+        }
+        if !self.is_at_bound() {
+            return true;
         }
         self.ask_to_freeze(rt::now());
         !self.is_at_bound()
@@ -289,9 +289,16 @@ impl Task {
         }
     }
 
-    /// Waits until no commit has anything of this task.
+    /// Waits until no commit has anything of this task that could still come to something.
     async fn settled(&self) {
         while self.frozen.borrow().is_some() && self.alive() {
+            self.settled.notified().await;
+        }
+    }
+
+    /// Waits until no commit has anything of this task, whose epoch has ended.
+    async fn let_go(&self) {
+        while self.in_commit.get() {
             self.settled.notified().await;
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinError;
 
 use super::flusher::Flusher;
-use super::{Task, TaskSignals, commit, life, scope};
+use super::{Task, TaskSignals, apply, commit, life, scope};
 use crate::error::{QueryError, TableError};
 use crate::group::Membership;
 use crate::log::{Log, Producer};
@@ -20,7 +20,7 @@ use crate::settings::Resolved;
 use crate::state::{SharedStore, StoreId, Stores, Throttle};
 use crate::status::{InputMeter, Status, TableMeter, TaskMeter};
 use crate::table::TableNode;
-use crate::table::overlay::Budget;
+use crate::table::budget::Budget;
 use crate::time::TopicPartition;
 use crate::topology::{TaskId, Topology};
 
@@ -130,22 +130,20 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
     if shared.rt == Rt::threads() {
         scope::enter_shard();
     }
-    let budget = Rc::new(Budget::new(shared.settings.cache_memory as usize / shared.rt.shards()));
-    let meter = shared.status.shard(index);
-    let shard = Rc::new(Shard {
-        producer: shared.log.producer(),
-        shared,
-        index,
-        signals: Rc::new(TaskSignals { meter, ..TaskSignals::default() }),
-        budget,
-        tasks: RefCell::default(),
-    });
+    let (settings, shards) = (shared.settings.clone(), shared.rt.shards());
+    let share = |of_worker: u64| of_worker as usize / shards;
+    let budget = Rc::new(Budget::new(share(settings.cache_memory), share(settings.commit_bytes)));
+    let commit_records = settings.commit_records.map_or(u64::MAX, |records| (records / shards as u64).max(1));
+    let signals = Rc::new(TaskSignals::new(shared.status.shard(index), commit_records));
+    let shard = Rc::new(Shard { producer: shared.log.producer(), shared, index, signals, budget, tasks: RefCell::default() });
     let mut commits = tokio::task::spawn_local(commit::run(shard.clone()));
+    let mut applies = tokio::task::spawn_local(apply::run(shard.clone()));
     let mut lives = tokio::task::JoinSet::new();
     loop {
         let message = tokio::select! {
             biased;
             ended = &mut commits => { pass_on(ended); continue }
+            ended = &mut applies => { pass_on(ended); continue }
             Some(ended) = lives.join_next() => { pass_on(ended); continue }
             message = messages.recv() => message,
         };
@@ -165,6 +163,7 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
         pass_on(ended);
     }
     commits.abort();
+    applies.abort();
 }
 
 /// A part of the shard that panicked takes the shard with it, and that the worker: a partition never stands still silently.

@@ -11,7 +11,6 @@ mod message;
 pub(super) mod on_kafka;
 mod producer;
 mod settings;
-mod socket;
 mod token;
 
 use std::collections::HashMap;

@@ -48,16 +48,7 @@ impl Batch {
 
     /// Sorted by key, each key once with its last value.
     pub fn into_rows(self) -> Vec<Row> {
-        let mut rows = self.rows;
-        rows.sort_by(|a, b| a.key.cmp(&b.key));
-        rows.dedup_by(|later, kept| {
-            let same = later.key == kept.key;
-            if same {
-                std::mem::swap(later, kept);
-            }
-            same
-        });
-        rows
+        Row::last_of_each_key(self.rows)
     }
 }
 

@@ -261,3 +261,55 @@ fn a_task_that_waits_with_many_open_rows_does_not_stop_the_others() {
         world.stop().await.unwrap();
     });
 }
+
+#[test]
+fn after_so_many_records_or_bytes_a_commit_does_not_wait_for_its_time() {
+    on_one_thread(async {
+        let never = || settings().commit_interval(hours(1));
+        let Counting { app, input, .. } = counting("records", 2).with_agent();
+        let world = World::start(app, never().commit_records(100)).await;
+        for n in 0..250 {
+            input.send(&n.to_string(), &1).await.unwrap();
+        }
+        let committed = || (0..2).map(|partition| world.input("in", partition).committed.get()).sum::<i64>();
+        until("two commits came", || committed() >= 200).await;
+        world.stop().await.unwrap();
+
+        let app = App::new("bytes");
+        let (input, lists) = (app.topic::<String, u64>("in").partitions(1), app.table::<String, Vec<u8>>("lists"));
+        app.agent("collect", (input, lists), async |mut stream, lists| {
+            while let Some(event) = stream.next().await {
+                lists.update(event.key(), |list| list.extend([0; 100]))?;
+            }
+            Ok(())
+        });
+        let world = World::start(app, never().commit_bytes(10_000)).await;
+        for _ in 0..1_000 {
+            input.send("one row that grows", &1).await.unwrap();
+        }
+        until("a commit came", || world.input("in", 0).committed.get() > 0).await;
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn stores_get_the_rows_of_several_commits_at_once_and_no_later_than_at_the_end() {
+    on_one_thread(async {
+        let Counting { app, input, .. } = counting("lag", 1).with_agent();
+        let world = World::start(app, settings()).await;
+        let task = world.task(0);
+        let stored = || task.tables[0].stored.get();
+        let begun = crate::rt::now();
+        for n in 1..=20 {
+            input.send("a", &1).await.unwrap();
+            world.until_committed("in", 0, n).await;
+        }
+        assert!(begun.elapsed() < millis(900) && stored() == 0, "nothing is in the store yet: {}", stored());
+        until("it gets there without another commit", || stored() == 20).await;
+        assert!(begun.elapsed() < secs(2));
+        input.send("a", &1).await.unwrap();
+        world.until_committed("in", 0, 21).await;
+        world.stop().await.unwrap();
+        assert_eq!(stored(), 21);
+    });
+}

@@ -1,0 +1,97 @@
+//! Brings the stores to where the changelogs are, behind the commits and off the shard's thread.
+//!
+//! A store may lag: until its rows are in it they stay in the overlay, and who opens the store later replays what it lacks. So commits
+//! that follow each other quickly are applied together, each row once.
+
+use std::mem;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::shard::Shard;
+use super::{Task, TaskTable, Verdict};
+use crate::log::Row;
+use crate::rt::{self, Instant};
+use crate::state::{Applied, Position, StoreError};
+
+/// How far a store lags behind the commits at most, in the usual case.
+const LAG: Duration = Duration::from_secs(1);
+
+/// What is committed and not yet in a table's store.
+#[derive(Default)]
+pub(super) struct Unapplied {
+    /// In the order of their commits.
+    rows: Vec<Row>,
+    /// Where the store is once it has them.
+    position: Option<Position>,
+    /// The newest generation of the overlay that is in it.
+    generation: u32,
+    since: Option<Instant>,
+}
+
+impl Unapplied {
+    pub fn add(&mut self, rows: Vec<Row>, position: Position, generation: u32) {
+        if self.rows.is_empty() {
+            self.rows = rows;
+        } else {
+            self.rows.extend(rows);
+        }
+        self.position = Some(position);
+        self.generation = generation;
+        self.since.get_or_insert_with(rt::now);
+    }
+}
+
+/// Applies whenever a commit says so, for ever.
+pub(super) async fn run(shard: Rc<Shard>) {
+    loop {
+        shard.signals.apply.notified().await;
+        for task in shard.running() {
+            if let Err(error) = apply(&shard, &task).await {
+                // The changelog has it all: starting over restores what the store lacks.
+                task.judge(Verdict::Reopen(error.to_string()));
+            }
+        }
+    }
+}
+
+/// Whether a store would lag too far if it waited for the next commit, or the rows that wait for it fill the memory.
+pub(super) fn is_due(shard: &Shard, tasks: &[Rc<Task>]) -> bool {
+    let latest = rt::now() + shard.settings.commit_interval;
+    let since = tasks.iter().flat_map(|task| &task.tables).filter_map(|table| table.unapplied.borrow().since).min();
+    since.is_some_and(|since| shard.budget.is_over() || since + LAG <= latest)
+}
+
+/// Brings the task's stores to the last commit.
+pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> {
+    let _one_at_a_time = task.applying.lock().await;
+    let mut result = Ok(());
+    for (at, table) in task.tables.iter().enumerate() {
+        let Unapplied { rows, position: Some(position), generation, .. } = mem::take(&mut *table.unapplied.borrow_mut()) else {
+            continue;
+        };
+        match apply_rows(shard, table, rows, position).await {
+            Ok(()) => {
+                table.overlay.applied(generation);
+                task.meter.tables[at].stored.set(position.next_offset);
+            }
+            Err(error) => {
+                table.overlay.blame(&error);
+                result = Err(error);
+            }
+        }
+    }
+    // Tasks that the bound had parked look again.
+    task.wake();
+    result
+}
+
+async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Position) -> Result<(), StoreError> {
+    let store = table.store.clone();
+    let applied = shard.rt.blocking(move || {
+        let rows = Row::last_of_each_key(rows);
+        store.apply(&rows, &position)?;
+        Ok(Applied::of(&rows))
+    });
+    shard.flusher.note(&table.id, applied.await?);
+    Ok(())
+}
