@@ -1,7 +1,7 @@
 //! How the workers of one app are started: the program, where its Kafka is, its settings.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use faust_testbed::{Broker, spawn_bound_to_us};
@@ -65,6 +65,12 @@ impl Deployment {
     /// Where the worker of that name keeps its tables.
     pub fn data_folder(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Lets the folder stay, whatever becomes of the test; where it is.
+    pub fn keep(&mut self) -> &Path {
+        self.folder.disable_cleanup(true);
+        self.folder.path()
     }
 
     /// Makes the worker of that name one that has never run here.

@@ -1,6 +1,7 @@
 //! A group's committed offsets and its topic's ends, asked from outside.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use faust_testbed::Broker;
 use faust_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
@@ -23,13 +24,26 @@ pub struct Offsets {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window(pub BTreeMap<i32, std::ops::Range<i64>>);
 
+impl Window {
+    /// How many records lie in it.
+    pub fn len(&self) -> u64 {
+        self.0.values().map(|range| range.end.saturating_sub(range.start) as u64).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 impl Offsets {
     pub fn of(broker: &Broker, group: &str, topic: &str, partitions: i32) -> Self {
         Self::at(&broker.bootstrap(), group, topic, partitions)
     }
 
     pub fn at(bootstrap: &str, group: &str, topic: &str, partitions: i32) -> Self {
-        let config = Config::parse(bootstrap, "faust-e2e").expect("a broker's address");
+        let mut config = Config::parse(bootstrap, "faust-e2e").expect("a broker's address");
+        // One broker of several may be stopped: it keeps its connections and doesn't answer.
+        config.request_timeout = Duration::from_secs(5);
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         Self { runtime, client: Client::new(config), group: group.into(), topic: topic.into(), partitions }
     }
@@ -47,6 +61,18 @@ impl Offsets {
     #[track_caller]
     pub fn ends(&self) -> Vec<i64> {
         ends(&self.runtime, &self.client, &self.partitions())
+    }
+
+    /// The same, or why they can't be told now.
+    pub fn ask_ends(&self) -> Result<Vec<i64>, String> {
+        let asked = self.runtime.block_on(self.client.list_offsets(&self.partitions(), At::Latest));
+        asked.map_err(|error| error.to_string())
+    }
+
+    /// The broker that coordinates the group.
+    pub fn coordinator(&self) -> Result<i32, String> {
+        let found = self.runtime.block_on(self.client.coordinator(&self.group));
+        found.map(|broker| broker.id).map_err(|error| error.to_string())
     }
 
     /// What may be counted twice because of an act on the worker that has these partitions: the committed offsets are asked just

@@ -136,6 +136,7 @@ mod tests {
         let record = |(offset, key): (usize, &&str)| Record {
             partition: 0,
             offset: offset as i64,
+            timestamp: 0,
             key: Some(key.as_bytes().to_vec()),
             value: None,
         };

@@ -31,6 +31,8 @@ pub struct State {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskState {
+    /// `active` or `standby`.
+    pub role: String,
     pub stage: String,
     pub problem: Option<String>,
     pub epoch: Option<i64>,
@@ -81,15 +83,19 @@ pub enum Row {
 }
 
 impl State {
-    /// The partitions that this worker has, in order.
+    /// The partitions that this worker has, in order; not those that it keeps copies of.
     pub fn partitions(&self) -> Vec<i32> {
-        let mut partitions: Vec<i32> = self.tasks.iter().map(TaskState::partition).collect();
+        let mut partitions: Vec<i32> = self.active().map(TaskState::partition).collect();
         partitions.sort_unstable();
         partitions
     }
 
     pub fn task(&self, partition: i32) -> Option<&TaskState> {
-        self.tasks.iter().find(|task| task.partition() == partition)
+        self.active().find(|task| task.partition() == partition)
+    }
+
+    fn active(&self) -> impl Iterator<Item = &TaskState> {
+        self.tasks.iter().filter(|task| task.role == "active")
     }
 
     /// Sum over all tables.

@@ -21,6 +21,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Record {
     pub partition: i32,
     pub offset: i64,
+    /// In milliseconds; the producer's or the broker's, as the topic says.
+    pub timestamp: i64,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
 }
@@ -55,6 +57,7 @@ pub fn read(broker: &Broker, topic: &str) -> Vec<Record> {
         records.push(Record {
             partition: message.partition(),
             offset: message.offset(),
+            timestamp: message.timestamp().to_millis().unwrap_or(0),
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
         });

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use faust_testbed::Broker;
 
+use crate::pace::Pace;
+use crate::random::Random;
 use crate::records::Producer;
 
 /// Views without end. A few pages get most of them: the n-th is viewed 1/n as often as the first.
@@ -14,7 +15,7 @@ pub struct Views {
     pages: Vec<String>,
     /// Up to each page, how much of all views.
     shares: Vec<f64>,
-    random: u64,
+    random: Random,
 }
 
 impl Views {
@@ -24,13 +25,13 @@ impl Views {
             sum += 1.0 / rank as f64;
             sum
         });
-        Self { shares: shares.collect(), pages: (1..=count).map(page).collect(), random: 0x9e37_79b9_7f4a_7c15 }
+        Self { shares: shares.collect(), pages: (1..=count).map(page).collect(), random: Random::seeded(0) }
     }
 
     /// A page and the record's value.
     pub fn view(&mut self) -> (&str, String) {
-        let user = format!(r#"{{"user":"user-{}"}}"#, self.random() % 1_000);
-        let at = self.random() as f64 / u64::MAX as f64 * self.shares[self.shares.len() - 1];
+        let user = format!(r#"{{"user":"user-{}"}}"#, self.random.next() % 1_000);
+        let at = self.random.next() as f64 / u64::MAX as f64 * self.shares[self.shares.len() - 1];
         let rank = self.shares.partition_point(|share| *share < at).min(self.pages.len() - 1);
         (&self.pages[rank], user)
     }
@@ -71,14 +72,6 @@ impl Views {
         });
         Flow { stop, thread: Some(thread) }
     }
-
-    /// xorshift64*.
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
 }
 
 /// Where views go.
@@ -118,30 +111,6 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-/// So many a second, and not all of them at its beginning.
-struct Pace {
-    begun: Instant,
-    per_second: u32,
-    done: u32,
-}
-
-#[expect(clippy::disallowed_methods, reason = "a pace is about real time")]
-impl Pace {
-    fn new(per_second: u32) -> Self {
-        Self { begun: Instant::now(), per_second, done: 0 }
-    }
-
-    fn keep(&mut self, pausing: impl FnOnce()) {
-        self.done += 1;
-        let due = Duration::from_secs(1) * self.done / self.per_second;
-        let early = due.saturating_sub(self.begun.elapsed());
-        if early > Duration::from_millis(5) {
-            pausing();
-            std::thread::sleep(early);
-        }
     }
 }
 

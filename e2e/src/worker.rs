@@ -149,7 +149,7 @@ impl Worker {
 
     /// Nothing comes any more from a worker that has ended.
     #[track_caller]
-    fn assert_runs(&self) {
+    pub fn assert_runs(&self) {
         assert_eq!(self.exit_code(), None, "`{}` has ended", self.name);
     }
 

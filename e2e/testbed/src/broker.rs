@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::admin::Partition;
 use crate::{admin, install};
 
 /// The address of a running broker and what can be done from there.
@@ -14,7 +15,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// `127.0.0.1:PORT`, for `bootstrap.servers`.
+    /// `127.0.0.1:PORT`, for `bootstrap.servers`; of several brokers with commas between.
     pub fn bootstrap(&self) -> String {
         self.bootstrap.clone()
     }
@@ -32,6 +33,16 @@ impl Broker {
     /// Deletes a topic; when this returns, the broker no longer knows it.
     pub fn delete_topic(&self, name: &str) -> io::Result<()> {
         admin::delete_topic(&self.bootstrap, name)
+    }
+
+    /// The partitions of a topic by index, as a broker knows them at the moment; none if there is no such topic.
+    pub fn partitions(&self, topic: &str) -> io::Result<Option<Vec<Partition>>> {
+        admin::partitions(&self.bootstrap, topic)
+    }
+
+    /// Makes brokers the leaders of partitions, which they must have replicas of and be in sync for.
+    pub fn move_leaders(&self, topic: &str, leaders: &[(i32, i32)]) -> io::Result<()> {
+        admin::move_leaders(&self.bootstrap, topic, leaders)
     }
 
     /// Runs one of Kafka's command line tools to its end: `tool("ConsumerGroupCommand", ["--describe", …])`. An exit code other

@@ -17,6 +17,15 @@ const POM: &str = include_str!("../kafka/pom.xml");
 const OTHER_VERSION: &str = "FAUST_TEST_KAFKA_VERSION";
 const CLUSTER: &str = "faustTestbedAAAAAAAAAA";
 
+/// What a node may take of memory, as the JVM is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Heap(&'static str);
+
+impl Heap {
+    pub const ALONE: Heap = Heap("-Xmx512m");
+    pub const OF_SEVERAL: Heap = Heap("-Xmx320m");
+}
+
 /// Kafka in the cache, ready to run.
 #[derive(Debug)]
 pub struct Installed {
@@ -69,8 +78,8 @@ impl Installed {
     }
 
     /// The command that runs a node. Its last two arguments are what tells this process from any other.
-    pub fn broker(&self, properties: &Path, log: &Path) -> io::Result<Command> {
-        let mut command = self.java(&["-Xmx512m"]);
+    pub fn broker(&self, properties: &Path, log: &Path, heap: Heap) -> io::Result<Command> {
+        let mut command = self.java(&[heap.0]);
         // Lines with their time, and without the settings' 900.
         for setting in ["showDateTime=true", "dateTimeFormat=HH:mm:ss.SSS", "log.org.apache.kafka.common.config=warn"] {
             command.arg(format!("-Dorg.slf4j.simpleLogger.{setting}"));
@@ -80,9 +89,21 @@ impl Installed {
         Ok(command)
     }
 
-    /// A data folder as `StorageTool format` leaves it.
-    pub fn format(&self, data: &Path) -> io::Result<()> {
-        copy_files(&self.formatted(), data)
+    /// A data folder as `StorageTool format` leaves it for the node of this id.
+    pub fn format(&self, data: &Path, id: usize) -> io::Result<()> {
+        copy_files(&self.formatted(), data)?;
+        if id == 1 {
+            return Ok(());
+        }
+        // The cluster is the same one; the node and its folder go by ids of their own.
+        let file = data.join("meta.properties");
+        let of_first = fs::read_to_string(&file)?;
+        let line = |line: &str| match line.split_once('=') {
+            Some(("node.id", _)) => format!("node.id={id}\n"),
+            Some(("directory.id", _)) => format!("directory.id=faustTestbedNode{id}AAAAA\n"),
+            _ => format!("{line}\n"),
+        };
+        fs::write(&file, of_first.lines().map(line).collect::<String>())
     }
 
     fn ensure(version: &str) -> io::Result<Installed> {
@@ -134,7 +155,7 @@ impl Installed {
         let work = tempfile::tempdir_in(&self.folder)?;
         let properties = work.path().join("server.properties");
         let data = work.path().join("data");
-        Node { port: 1, controller_port: 2, listeners: &[], data: &data, settings: &[] }.write(&properties)?;
+        Node { id: 1, port: 1, controllers: &[2], entrances: &[], data: &data, settings: &[] }.write(&properties)?;
         let mut format = self.java(&["-Xmx256m"]);
         format.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(&properties);
         run(&mut format, "Kafka's StorageTool")?;
@@ -149,8 +170,9 @@ impl Installed {
         let (properties, data, log) = (work.path().join("server.properties"), work.path().join("data"), work.path().join("log"));
         let archive = work.path().join("archive");
         let (port, controller) = (Port::any()?, Port::any()?);
-        self.format(&data)?;
-        Node { port: port.number(), controller_port: controller.number(), listeners: &[], data: &data, settings: &[] }
+        self.format(&data, 1)?;
+        let controllers = [controller.number()];
+        Node { id: 1, port: port.number(), controllers: &controllers, entrances: &[], data: &data, settings: &[] }
             .write(&properties)?;
 
         let mut command = self.bare_java();

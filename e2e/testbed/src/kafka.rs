@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::folder::Folder;
-use crate::node::{self, Node};
+use crate::install::{self, Heap};
+use crate::node::{self, Entrance, Node};
 use crate::port::Port;
-use crate::{install, process, wait};
+use crate::{process, wait};
 
 /// How long a broker may take to shut down in order before it is killed.
 const STOP: Duration = Duration::from_secs(30);
@@ -24,6 +25,7 @@ pub struct Kafka {
     broker: Broker,
     folder: Option<Folder>,
     properties: PathBuf,
+    heap: Heap,
     process: Mutex<Option<Child>>,
     _ports: Vec<Port>,
 }
@@ -50,21 +52,26 @@ impl Builder {
 
     /// Returns when the broker serves.
     pub fn start(self) -> io::Result<Kafka> {
-        let kafka = install::kafka()?;
-        let folder = Folder::new()?;
         let (port, controller) = (Port::any()?, Port::any()?);
-        let (data, properties) = (folder.path().join("data"), folder.path().join("server.properties"));
-        kafka.format(&data)?;
-        let listeners: Vec<_> = self.listeners.iter().map(|(name, port)| (*name, port.number())).collect();
-        let (port_number, controller_port) = (port.number(), controller.number());
-        Node { port: port_number, controller_port, listeners: &listeners, data: &data, settings: &self.settings }
-            .write(&properties)?;
-        let broker = Broker { bootstrap: format!("127.0.0.1:{}", port.number()), log: folder.path().join("kafka.log") };
-        let ports = self.listeners.into_iter().map(|(_, port)| port).chain([port, controller]).collect();
-        let kafka = Kafka { broker, folder: Some(folder), properties, process: Mutex::new(None), _ports: ports };
+        let entrance =
+            |(name, port): &(&str, Port)| Entrance { name: (*name).to_owned(), port: port.number(), advertised: port.number() };
+        let entrances: Vec<_> = self.listeners.iter().map(entrance).collect();
+        let controllers = [controller.number()];
+        let place = Place { id: 1, port: port.number(), controllers: &controllers, entrances: &entrances, heap: Heap::ALONE };
+        let ports = self.listeners.into_iter().map(|(_, port)| port).chain([port, controller]);
+        let kafka = Kafka::at(place, &self.settings, ports.collect())?;
         kafka.launch()?;
         Ok(kafka)
     }
+}
+
+/// Where a node stands among others.
+pub(crate) struct Place<'a> {
+    pub id: usize,
+    pub port: u16,
+    pub controllers: &'a [u16],
+    pub entrances: &'a [Entrance],
+    pub heap: Heap,
 }
 
 impl Kafka {
@@ -75,6 +82,17 @@ impl Kafka {
 
     pub fn builder() -> Builder {
         Builder::default()
+    }
+
+    /// A broker that isn't started yet; it keeps the ports for itself.
+    pub(crate) fn at(place: Place<'_>, settings: &[(String, String)], ports: Vec<Port>) -> io::Result<Kafka> {
+        let Place { id, port, controllers, entrances, heap } = place;
+        let folder = Folder::new()?;
+        let (data, properties) = (folder.path().join("data"), folder.path().join("server.properties"));
+        install::kafka()?.format(&data, id)?;
+        Node { id, port, controllers, entrances, data: &data, settings }.write(&properties)?;
+        let broker = Broker { bootstrap: format!("127.0.0.1:{port}"), log: folder.path().join("kafka.log") };
+        Ok(Kafka { broker, folder: Some(folder), properties, heap, process: Mutex::new(None), _ports: ports })
     }
 
     /// SIGKILL; returns when it is gone. What it had not written is lost with it.
@@ -122,11 +140,26 @@ impl Kafka {
     }
 
     fn launch(&self) -> io::Result<()> {
-        let mut process = self.process.lock().unwrap();
+        let before = self.begin()?;
+        self.await_started(before)
+    }
+
+    /// Starts the process and doesn't wait until it serves; how long its log was before.
+    pub(crate) fn begin(&self) -> io::Result<u64> {
         let before = fs::metadata(&self.broker.log).map_or(0, |log| log.len());
-        let command = install::kafka()?.broker(&self.properties, &self.broker.log)?;
-        let child = process.insert(process::spawn_bound_to_us(command)?);
+        let command = install::kafka()?.broker(&self.properties, &self.broker.log, self.heap)?;
+        *self.process.lock().unwrap() = Some(process::spawn_bound_to_us(command)?);
+        Ok(before)
+    }
+
+    pub(crate) fn await_started(&self, before: u64) -> io::Result<()> {
+        let mut process = self.process.lock().unwrap();
+        let child = process.as_mut().ok_or_else(|| self.does_not_run())?;
         node::await_started(child, &self.broker.log, before)
+    }
+
+    fn does_not_run(&self) -> io::Error {
+        io::Error::other(format!("Kafka at {} does not run", self.broker.bootstrap))
     }
 
     fn signal(&self, signal: libc::c_int) -> io::Result<()> {
@@ -135,8 +168,7 @@ impl Kafka {
             Some(child) => child.try_wait()?.is_none().then_some(child),
             None => None,
         };
-        let gone = || io::Error::other(format!("Kafka at {} does not run", self.broker.bootstrap));
-        let running = running.ok_or_else(gone)?;
+        let running = running.ok_or_else(|| self.does_not_run())?;
         // SAFETY: our child, not waited for yet, so the id is its own.
         match unsafe { libc::kill(running.id() as libc::pid_t, signal) } {
             0 => Ok(()),

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::install;
+use crate::install::{self, Heap};
 use crate::node::{self, Node};
 use crate::port::Port;
 use crate::process::{self, Pinned};
@@ -66,13 +66,14 @@ pub fn up() -> io::Result<Broker> {
     let kafka = install::kafka()?;
     remove(&folder)?;
     let data = folder.join("data");
-    kafka.format(&data)?;
+    kafka.format(&data, 1)?;
     let (port, controller) = (Port::preferred(USUAL_PORT)?, Port::any()?);
     let broker = Broker { bootstrap: format!("127.0.0.1:{}", port.number()), log: log(&folder) };
-    Node { port: port.number(), controller_port: controller.number(), listeners: &[], data: &data, settings: &[] }
+    let controllers = [controller.number()];
+    Node { id: 1, port: port.number(), controllers: &controllers, entrances: &[], data: &data, settings: &[] }
         .write(&properties(&folder))?;
     fs::write(address(&folder), &broker.bootstrap)?;
-    let mut child = process::spawn_detached(kafka.broker(&properties(&folder), &broker.log)?)?;
+    let mut child = process::spawn_detached(kafka.broker(&properties(&folder), &broker.log, Heap::ALONE)?)?;
     if let Err(problem) = node::await_started(&mut child, &broker.log, 0) {
         let _ = child.kill();
         let _ = child.wait();

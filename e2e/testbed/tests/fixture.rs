@@ -6,7 +6,7 @@ mod on_kafka {
     use std::path::{Path, PathBuf};
     use std::process::{Command, Stdio};
 
-    use faust_testbed::{Kafka, unique};
+    use faust_testbed::{Kafka, KafkaCluster, unique};
 
     #[test]
     fn a_broker_that_was_paused_and_killed_comes_back_on_its_port_with_its_data() {
@@ -36,6 +36,34 @@ mod on_kafka {
         assert!(kafka.delete_topic(&topic).is_err());
         kafka.stop().unwrap();
         assert!(kafka.pause().is_err());
+    }
+
+    #[test]
+    fn two_of_three_brokers_go_on_when_one_is_killed_and_it_catches_up_when_it_is_back() {
+        let kafka = KafkaCluster::start().unwrap();
+        let topic = unique("views");
+        kafka.create_topic(&topic, 3, &[]).unwrap();
+        let leaders = || {
+            let partitions = kafka.partitions(&topic).unwrap().unwrap();
+            partitions.iter().map(|partition| partition.leader).collect::<Vec<_>>()
+        };
+        let in_sync = |brokers: usize| {
+            let partitions = kafka.partitions(&topic).unwrap().unwrap();
+            partitions.iter().all(|partition| partition.in_sync.len() == brokers)
+        };
+        until("all are in sync", || in_sync(3));
+        for to in [1, 3, 2] {
+            kafka.move_leaders(&topic, &[(0, to), (1, to), (2, to)]).unwrap();
+            assert_eq!(leaders(), [Some(to); 3]);
+        }
+
+        kafka.node(2).kill().unwrap();
+        kafka.tool_with_input("ConsoleProducer", ["--topic", &topic, "--producer-property", "acks=all"], b"one\ntwo\n").unwrap();
+        assert!(leaders().iter().all(|leader| [Some(1), Some(3)].contains(leader)) && in_sync(2));
+        kafka.node(2).restart().unwrap();
+        until("the third is in sync again", || in_sync(3));
+        let read = kafka.tool("ConsoleConsumer", ["--topic", &topic, "--from-beginning", "--max-messages", "2"]).unwrap();
+        assert_eq!(String::from_utf8(read.stdout).unwrap().lines().count(), 2);
     }
 
     #[test]

@@ -26,6 +26,10 @@ use crate::settings::{Broker, Resolved};
 use crate::status::Status;
 use crate::topology::Groups;
 
+/// A busy broker may take so long for an answer, however short the session is.
+#[cfg(feature = "kafka")]
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(2);
+
 /// How long a leaving member waits for the coordinator.
 pub(super) const LEAVE: Duration = Duration::from_secs(5);
 
@@ -165,6 +169,10 @@ pub(super) async fn give_up_place(settings: &Resolved, app: &str, status: &Statu
 fn client(settings: &Resolved, brokers: &str, app: &str) -> Result<faust_wire::Client, Refusal> {
     let mut config = faust_wire::Config::parse(brokers, client_id(app)).map_err(|error| LogError::Config(error.to_string()))?;
     config.security = security(settings)?;
+    // A broker that hangs keeps its connections open: another one has to be asked while the session still lasts.
+    let patience = (settings.session_timeout / 3).max(SHORTEST_PATIENCE);
+    config.connect_timeout = config.connect_timeout.min(patience);
+    config.request_timeout = config.request_timeout.min(patience);
     Ok(faust_wire::Client::new(config))
 }
 

@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaType;
 use super::errors::{self, text};
 use super::fetch;
 use super::producer::{self, Report};
-use super::token;
+use super::{socket, token};
 use crate::log::{LogError, Wake};
 use crate::rt::Rt;
 use crate::time::TopicPartition;
@@ -91,6 +91,9 @@ impl Client {
             ffi::rd_kafka_conf_set_events(native.ptr(), events);
             ffi::rd_kafka_conf_set_log_cb(native.ptr(), Some(log_directly));
             ffi::rd_kafka_conf_set_error_cb(native.ptr(), Some(fetch::on_error));
+            if kind == Kind::Producer {
+                ffi::rd_kafka_conf_set_socket_cb(native.ptr(), Some(socket::that_delivers_nothing_late));
+            }
         }
         let native = rdkafka::client::Client::new(&config, native, kind_of, DefaultClientContext)?;
         if kind == Kind::Consumer {

@@ -11,6 +11,7 @@ mod message;
 pub(super) mod on_kafka;
 mod producer;
 mod settings;
+mod socket;
 mod token;
 
 use std::collections::HashMap;

@@ -99,6 +99,8 @@ impl KafkaSettings {
         let common = [
             ("client.id", self.client_id.as_str()),
             ("reconnect.backoff.max.ms", "2000"),
+            // A broker that hangs keeps its connections open: nobody looks for a partition's new leader before this. A minute by default.
+            ("socket.timeout.ms", "10000"),
             // How long a topic that isn't there may just not be known to all brokers yet.
             ("topic.metadata.propagation.max.ms", "5000"),
         ];
