@@ -25,6 +25,9 @@ macro_rules! handle {
     };
 }
 
+#[macro_use]
+mod mutants;
+
 mod agent;
 mod app;
 mod cli;
@@ -39,6 +42,8 @@ mod model;
 mod readiness;
 mod rt;
 mod settings;
+#[cfg(all(test, feature = "kafka"))]
+mod sim;
 mod state;
 mod status;
 mod stream;

@@ -183,9 +183,9 @@ impl Starting {
         let admin = admin::bind(rt, &settings).await?;
         let admin_address = admin.as_ref().map(Admin::address);
         write_port(&settings, address.port());
-        let pages = tokio::spawn(server.serve(app, running.clone(), facts));
+        let pages = rt::spawn(server.serve(app, running.clone(), facts));
         tracing::info!("{}: HTTP on http://{address}", app.id);
-        let admin = admin.map(|admin| tokio::spawn(admin.serve(rt, running.clone())));
+        let admin = admin.map(|admin| rt::spawn(admin.serve(rt, running.clone())));
         if let Some(address) = admin_address {
             tracing::info!("{}: admin server on http://{address}", app.id);
         }
@@ -269,11 +269,11 @@ impl Joined {
         let Self { rt, settings, topology, log, membership, stores, status } = self;
         let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
         let flusher = Arc::new(Flusher::new(limits));
-        let flushing = tokio::spawn({
+        let flushing = rt::spawn({
             let flusher = flusher.clone();
             async move { flusher.run(rt).await }
         });
-        let lags = tokio::spawn(lag::watch(log.clone(), status.clone()));
+        let lags = rt::spawn(lag::watch(log.clone(), status.clone()));
         let (failures, mut failure) = mpsc::unbounded_channel();
         let shared = Shared {
             rt,
@@ -290,11 +290,11 @@ impl Joined {
             tenure: Arc::default(),
             undrained: Arc::default(),
         };
-        let copies = tokio::spawn(copies::watch(log.clone(), shared.topology.clone(), status.clone(), membership.clone()));
+        let copies = rt::spawn(copies::watch(log.clone(), shared.topology.clone(), status.clone(), membership.clone()));
         // Where everything shares one thread nobody could look.
         let watching = (rt == Rt::threads()).then(|| {
             let watch = watchdog::watch(status.clone(), shared.topology.clone(), settings.clone(), shared.failures.clone());
-            tokio::spawn(watch)
+            rt::spawn(watch)
         });
         let undrained = shared.undrained.clone();
         let (mailboxes, mut ends): (Vec<_>, FuturesUnordered<_>) =

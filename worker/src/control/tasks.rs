@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::cli::{ExitReason, Refusal};
 use crate::group::{GroupEvent, Membership};
+use crate::rt;
 use crate::status::Role;
 use crate::task::shard::{Message, Shared, Stop};
 use crate::task::standby;
@@ -162,7 +163,8 @@ impl Tasks {
         for (id, role) in free.map(|(id, role)| (*id, *role)).collect::<Vec<_>>() {
             self.start(id, role);
         }
-        if self.owes_release && self.leaving.values().all(|leaving| leaving.role == Role::Standby) {
+        let still_works = |leaving: &Leaving| leaving.role != Role::Standby && !mutant!("released while it drains");
+        if self.owes_release && !self.leaving.values().any(still_works) {
             self.owes_release = false;
             membership.released();
         }
@@ -192,7 +194,8 @@ impl Tasks {
             }
             Role::Standby => {
                 let meter = self.shared.meter(id, shard);
-                self.standbys.spawn(standby::stand_by(self.shared.clone(), id, meter, on_stop, ended));
+                let standby = standby::stand_by(self.shared.clone(), id, meter, on_stop, ended);
+                rt::spawn_in(&mut self.standbys, standby);
             }
         }
         self.held.insert(id, Held { role, stop, ended: on_end });

@@ -79,6 +79,10 @@ pub(super) async fn log(rt: Rt, settings: &Resolved, app: &str) -> Result<Arc<dy
     match &settings.broker {
         Broker::Memory => {
             let _ = rt;
+            #[cfg(all(test, feature = "kafka"))]
+            if let Some(log) = crate::sim::log() {
+                return Ok(log);
+            }
             Ok(in_memory(app).log)
         }
         #[cfg(feature = "kafka")]
@@ -120,6 +124,10 @@ pub(super) async fn membership(
     match &settings.broker {
         Broker::Memory => {
             let _ = listens;
+            #[cfg(all(test, feature = "kafka"))]
+            if let Some(membership) = crate::sim::membership(&groups) {
+                return Ok(membership);
+            }
             #[cfg(test)]
             if let Some(group) = in_memory(app).group.lock().unwrap().clone() {
                 return Ok(group);
@@ -130,7 +138,7 @@ pub(super) async fn membership(
         Broker::Kafka(brokers) => {
             let group = GroupSettings {
                 group_id: app.to_string(),
-                client: client(settings, brokers, app)?,
+                way: Arc::new(client(settings, brokers, app)?),
                 groups,
                 session_timeout: settings.session_timeout,
                 rebalance_timeout: settings.rebalance_timeout,

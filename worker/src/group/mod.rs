@@ -16,6 +16,8 @@ mod assignor;
 mod events;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) mod model;
 #[cfg(feature = "kafka")]
 mod protocol;
 mod single;
@@ -24,6 +26,8 @@ mod topology_hash;
 #[cfg(feature = "kafka")]
 mod userdata;
 
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) use kafka::line;
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{GroupSettings, KafkaGroup};
 pub(crate) use single::{Offsets, SingleGroup};

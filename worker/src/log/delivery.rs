@@ -19,13 +19,13 @@ struct State {
 
 impl Deliveries {
     /// `n` records are about to be queued. Only the log says so, and before it queues them, or a report could come first.
-    pub(super) fn expect(&self, n: u64) {
+    pub(crate) fn expect(&self, n: u64) {
         self.0.lock().unwrap().outstanding += n;
     }
 
     /// What became of `n` of the expected records: the highest offset at which one landed, or why one did not. Neither, if they
     /// were not queued after all.
-    pub(super) fn report(&self, n: u64, last_offset: Option<i64>, failure: Option<String>) {
+    pub(crate) fn report(&self, n: u64, last_offset: Option<i64>, failure: Option<String>) {
         let mut state = self.0.lock().unwrap();
         state.outstanding -= n;
         state.last_offset = state.last_offset.max(last_offset);

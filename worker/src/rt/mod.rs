@@ -1,17 +1,21 @@
 //! The runtime as a seam: where threads, blocking work, clocks and randomness come from.
 //!
 //! In production a shard is an OS thread with a runtime of its own. In tests ([`Rt::single`]) every part of a worker is a task of
-//! the one current-thread runtime that the test has, "blocking" work runs in line, and paused time advances by itself. Nothing else
-//! in the crate may reach around it; clippy's `disallowed-methods` sees to that.
+//! the one current-thread runtime that the test has, "blocking" work runs in line, and paused time advances by itself. In a simulation
+//! ([`sim`]) there are many workers on it, and clocks and randomness come from its seed. Nothing else in the crate may reach around
+//! this room; clippy's `disallowed-methods` sees to that.
 #![allow(clippy::disallowed_methods, reason = "this is the place that the rule sends everybody to")]
 
 use std::future::Future;
 use std::pin::Pin;
 use std::thread;
 
-use tokio::runtime;
+use tokio::runtime::{self, Handle};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, JoinSet, LocalSet};
+
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) mod sim;
 
 pub(crate) use tokio::time::Instant;
 
@@ -58,10 +62,13 @@ impl Rt {
                 thread::Builder::new().name(name.to_string()).spawn(run).expect("a thread");
             }
             Kind::Single => {
-                tokio::task::spawn_local(async move {
+                let main = async move {
                     main().await;
                     let _ = ended.send(());
-                });
+                };
+                #[cfg(all(test, feature = "kafka"))]
+                let main = sim::Jittered::new(main);
+                tokio::task::spawn_local(main);
             }
         }
         on_end
@@ -70,7 +77,14 @@ impl Rt {
     /// Runs what blocks – disk, a client library – off the runtime's thread. A panic in it goes on in the caller.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         match self.0 {
-            Kind::Single => work(),
+            Kind::Single => {
+                #[cfg(all(test, feature = "kafka"))]
+                let work = match sim::blocking(work) {
+                    Ok(done) => return done.await,
+                    Err(work) => work,
+                };
+                work()
+            }
             Kind::Threads => match tokio::task::spawn_blocking(work).await {
                 Ok(result) => result,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -82,7 +96,60 @@ impl Rt {
     pub fn shards(&self) -> usize {
         match self.0 {
             Kind::Threads => thread::available_parallelism().map_or(1, usize::from),
+            #[cfg(all(test, feature = "kafka"))]
+            Kind::Single if sim::current().is_some() => sim::SHARDS,
             Kind::Single => 1,
+        }
+    }
+}
+
+/// Starts a future beside the caller, on the caller's runtime. In a simulation it belongs to the caller's process.
+pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    Spawner::here().spawn(future)
+}
+
+/// [`spawn`], as one of a set.
+pub(crate) fn spawn_in<F>(set: &mut JoinSet<F::Output>, future: F)
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    #[cfg(all(test, feature = "kafka"))]
+    if sim::current().is_some() {
+        set.spawn_local(sim::Jittered::new(future));
+        return;
+    }
+    set.spawn(future);
+}
+
+/// Starts futures on the runtime that it was made on, whoever calls.
+#[derive(Clone, Debug)]
+pub(crate) enum Spawner {
+    Runtime(Handle),
+    /// In a simulation, where everybody is on one runtime, and a process is what its tasks are in.
+    #[cfg(all(test, feature = "kafka"))]
+    Process,
+}
+
+impl Spawner {
+    pub fn here() -> Self {
+        #[cfg(all(test, feature = "kafka"))]
+        if sim::current().is_some() {
+            return Self::Process;
+        }
+        Self::Runtime(Handle::current())
+    }
+
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        match self {
+            Self::Runtime(handle) => handle.spawn(future),
+            #[cfg(all(test, feature = "kafka"))]
+            Self::Process => tokio::task::spawn_local(sim::Jittered::new(future)),
         }
     }
 }
@@ -124,6 +191,10 @@ pub(crate) fn now() -> Instant {
 /// Milliseconds of a clock that also counts while the machine or process is suspended. Only for the lease: a worker that was
 /// stopped must see how long.
 pub(crate) fn uptime_millis() -> u64 {
+    #[cfg(all(test, feature = "kafka"))]
+    if let Some(sim) = sim::current() {
+        return sim.uptime();
+    }
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid, writable timespec.
     unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
@@ -132,11 +203,19 @@ pub(crate) fn uptime_millis() -> u64 {
 
 /// Milliseconds since the epoch.
 pub(crate) fn wall_millis() -> i64 {
+    #[cfg(all(test, feature = "kafka"))]
+    if let Some(sim) = sim::current() {
+        return sim.wall();
+    }
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |elapsed| elapsed.as_millis() as i64)
 }
 
 /// 128 random bits, as the identity of a process.
 pub(crate) fn random_id() -> String {
+    #[cfg(all(test, feature = "kafka"))]
+    if let Some(sim) = sim::current() {
+        return sim.random_id();
+    }
     uuid::Uuid::new_v4().to_string()
 }

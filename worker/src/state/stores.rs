@@ -27,6 +27,8 @@ pub(crate) struct Opened {
 
 enum Home {
     Memory,
+    #[cfg(all(test, feature = "kafka"))]
+    Simulated(Arc<crate::sim::Disk>),
     #[cfg(feature = "rocksdb")]
     Disk(Disk),
 }
@@ -51,6 +53,10 @@ struct Hold {
 
 impl Stores {
     pub fn open(place: &Place) -> Result<Arc<Self>, StoreError> {
+        #[cfg(all(test, feature = "kafka"))]
+        if let Some(disk) = crate::sim::disk() {
+            return Ok(Arc::new(Self { home: Home::Simulated(disk), slots: Mutex::default() }));
+        }
         let home = match place {
             Place::Memory => Home::Memory,
             #[cfg(feature = "rocksdb")]
@@ -101,6 +107,8 @@ impl Stores {
     pub fn left_behind(&self) -> BTreeMap<StoreId, Position> {
         match &self.home {
             Home::Memory => BTreeMap::new(),
+            #[cfg(all(test, feature = "kafka"))]
+            Home::Simulated(disk) => disk.positions(),
             #[cfg(feature = "rocksdb")]
             Home::Disk(disk) => disk.notes(),
         }
@@ -116,6 +124,8 @@ impl Home {
     fn open(&self, id: &StoreId) -> Result<Box<dyn StateStore>, StoreError> {
         match self {
             Self::Memory => Ok(Box::new(MemoryStore::default())),
+            #[cfg(all(test, feature = "kafka"))]
+            Self::Simulated(disk) => Ok(disk.open(id)),
             #[cfg(feature = "rocksdb")]
             Self::Disk(disk) => Ok(Box::new(disk.store(&id.table, id.partition)?)),
         }
@@ -124,6 +134,11 @@ impl Home {
     fn remove(&self, id: &StoreId) -> Result<(), StoreError> {
         match self {
             Self::Memory => Ok(()),
+            #[cfg(all(test, feature = "kafka"))]
+            Self::Simulated(disk) => {
+                disk.remove(id);
+                Ok(())
+            }
             #[cfg(feature = "rocksdb")]
             Self::Disk(disk) => disk.remove(&id.table, id.partition),
         }
@@ -133,6 +148,8 @@ impl Home {
     fn note(&self, id: &StoreId, position: Option<Position>) {
         match self {
             Self::Memory => {}
+            #[cfg(all(test, feature = "kafka"))]
+            Self::Simulated(_) => {}
             #[cfg(feature = "rocksdb")]
             Self::Disk(disk) => disk.note(&id.table, id.partition, position),
         }

@@ -190,7 +190,8 @@ impl<K, V> Rows<K, V> {
 
     /// Whether the slot's value is not in the store yet, or somebody uses it.
     pub fn is_held(&self, slot: &Slot<K, V>) -> bool {
-        slot.written > self.applied || matches!(slot.value, Cached::InUse)
+        let in_store = if mutant!("eviction before apply") { self.generation - 1 } else { self.applied };
+        slot.written > in_store || matches!(slot.value, Cached::InUse)
     }
 
     /// What is given up with these rows.

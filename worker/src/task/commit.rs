@@ -111,7 +111,12 @@ pub(super) async fn commit(shard: &Shard, tasks: &[Rc<Task>]) {
     }
     let mut flushed = Vec::new();
     for mut flush in flushes {
+        if mutant!("commit before flush") {
+            flushed.push(flush);
+            continue;
+        }
         match flush.delivered().await {
+            Err(_) if mutant!("failed flush commits") => flushed.push(flush),
             Ok(()) => flushed.push(flush),
             Err(why) => flush.task.judge(Verdict::StartOver(format!("a flush was not delivered: {why}"))),
         }
@@ -185,7 +190,9 @@ impl Flush {
 
     /// Waits for every report: of what the agents sent, and of the changelogs.
     async fn delivered(&mut self) -> Result<(), String> {
-        self.sent.settled().await?;
+        if !mutant!("outputs not awaited") {
+            self.sent.settled().await?;
+        }
         for table in &mut self.tables {
             table.next_offset = table.delivery.settled().await?.map(|offset| offset + 1);
         }
@@ -206,10 +213,10 @@ impl Drop for Flush {
 async fn produce(shard: &Shard, task: &Task, table: &TaskTable, rows: Vec<Row>, out: &mut TableFlush) -> Result<(), Verdict> {
     let mut done = 0;
     while done < rows.len() {
-        if !task.alive() {
+        if !task.alive() && !mutant!("epoch not checked") {
             return Err(Verdict::StartOver("the task ended during a flush".into()));
         }
-        if !shard.membership.lease().holds(rt::uptime_millis()) {
+        if !shard.membership.lease().holds(rt::uptime_millis()) && !mutant!("no lease check") {
             tokio::time::sleep(AGAIN).await;
             continue;
         }
@@ -228,7 +235,7 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
     let mut waited = false;
     loop {
         // A task whose epoch has ended is not ours to commit any more (I2).
-        flushes.retain(|flush| flush.task.alive());
+        flushes.retain(|flush| flush.task.alive() || mutant!("epoch not checked"));
         let offsets: Vec<_> = flushes
             .iter()
             .flat_map(|flush| flush.task.feeds.iter().map(|feed| feed.partition.clone()).zip(flush.offsets.iter().copied()))
@@ -238,7 +245,7 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
         }
         let commit = shard.membership.commit(offsets);
         // Looked at again now that the commit is bound to a generation: one that ends from here on was still claimed in that.
-        if !flushes.iter().all(|flush| flush.task.alive()) {
+        if !flushes.iter().all(|flush| flush.task.alive()) && !mutant!("epoch not checked") {
             continue;
         }
         match commit.await {
@@ -250,6 +257,7 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
             }
             // The epochs end by the membership's own word, which is on its way; nothing is applied.
             Err(GroupError::Lost(_)) => return false,
+            Err(GroupError::Rebalanced) if mutant!("refused commit counts as done") => return true,
             Err(GroupError::Rebalanced) => {}
             // The rest goes once more, for another one may be refused as well; that commits nothing twice.
             Err(GroupError::Partition { partition, reason }) => flushes.retain(|flush| {

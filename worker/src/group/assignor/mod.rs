@@ -59,6 +59,7 @@ pub(crate) fn assign(members: &[Member], groups: &[CoPartitioned]) -> Plan {
             match (target, holders[partition]) {
                 (Some(target), Holder::None) => shares[target].active.push(task),
                 (Some(target), Holder::One(holder)) if holder == target => shares[target].active.push(task),
+                (Some(target), _) if mutant!("given before it is let go of") => shares[target].active.push(task),
                 (Some(target), _) => shares[target].waits.push(task),
                 (None, _) => {}
             }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use faust_wire::{Client, Connection, Error};
-use futures::future::{BoxFuture, try_join};
+use faust_wire::Error;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, watch};
 
+use super::line::{Link, Way};
 use super::requests::Asking;
 use super::shared::{Now, Shared};
 use crate::group::protocol::{Action, Input, Protocol};
@@ -22,7 +23,7 @@ pub(super) struct Said {
 
 pub(super) struct Actor {
     protocol: Protocol,
-    client: Client,
+    way: Arc<dyn Way>,
     asking: Arc<Asking>,
     shared: Arc<Shared>,
     now: watch::Sender<Now>,
@@ -33,14 +34,6 @@ pub(super) struct Actor {
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
-/// Two connections, since a broker serves one request of a connection after the other and holds JoinGroup and SyncGroup back.
-#[derive(Clone)]
-struct Link {
-    joins: Connection,
-    /// Heartbeats, offset commits, the farewell.
-    other: Connection,
-}
-
 enum Answer {
     Linked(Link),
     Input(Input),
@@ -49,13 +42,13 @@ enum Answer {
 impl Actor {
     pub fn new(
         protocol: Protocol,
-        client: Client,
+        way: Arc<dyn Way>,
         asking: Arc<Asking>,
         shared: Arc<Shared>,
         now: watch::Sender<Now>,
         said: mpsc::UnboundedReceiver<Said>,
     ) -> Self {
-        Self { protocol, client, asking, shared, now, said, link: None, links: 0, asked: FuturesUnordered::new() }
+        Self { protocol, way, asking, shared, now, said, link: None, links: 0, asked: FuturesUnordered::new() }
     }
 
     /// Until the member has left, was refused, or nobody holds it any more.
@@ -99,13 +92,13 @@ impl Actor {
         match action {
             Action::Connect => self.connect(),
             Action::Join { member, subscription } => {
-                self.ask(|asking, link| async move { asking.join(&link.joins, member, &subscription).await });
+                self.ask(|asking, link| async move { asking.join(&*link.joins, member, &subscription).await });
             }
             Action::Sync { by, assignments } => {
-                self.ask(|asking, link| async move { asking.sync(&link.joins, by, &assignments).await });
+                self.ask(|asking, link| async move { asking.sync(&*link.joins, by, &assignments).await });
             }
-            Action::Heartbeat { by } => self.ask(|asking, link| async move { asking.heartbeat(&link.other, by).await }),
-            Action::Leave { member } => self.ask(|asking, link| async move { asking.leave(&link.other, member).await }),
+            Action::Heartbeat { by } => self.ask(|asking, link| async move { asking.heartbeat(&*link.other, by).await }),
+            Action::Leave { member } => self.ask(|asking, link| async move { asking.leave(&*link.other, member).await }),
             Action::Renew { sent } => self.shared.renew(sent, self.protocol.losses()),
             Action::EndLease => self.shared.end_lease(),
             Action::Emit { seq, event } => {
@@ -119,12 +112,7 @@ impl Actor {
         self.link = None;
         self.links += 1;
         self.asked = FuturesUnordered::new();
-        let (client, group) = (self.client.clone(), self.asking.group_id.clone());
-        let link = async move {
-            let broker = client.coordinator(&group).await?;
-            let (joins, other) = try_join(client.connect(&broker), client.connect(&broker)).await?;
-            Ok(Link { joins, other })
-        };
+        let link = self.way.link(&self.asking.group_id);
         self.asked.push(Box::pin(async { link.await.map_or_else(|error| Answer::Input(failed(&error)), Answer::Linked) }));
     }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use faust_wire::{Client, Error};
-use tokio::runtime::Handle;
+use faust_wire::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::actor::{Actor, Said};
+pub(crate) use self::line::Way;
 use self::requests::{Asking, Committed};
 use self::shared::{Now, Shared};
 use super::protocol::{Identity, Input, Protocol, Sender, Verdict};
 use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
 use crate::log::BoxFuture;
-use crate::rt;
+use crate::rt::{self, Spawner};
 use crate::time::TopicPartition;
 use crate::topology::{Groups, TaskId};
 
@@ -22,6 +22,7 @@ mod actor;
 mod consumer;
 #[cfg(test)]
 mod fake;
+pub(crate) mod line;
 #[cfg(test)]
 mod on_kafka;
 mod requests;
@@ -35,7 +36,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a member is and how long it waits.
 pub(crate) struct GroupSettings {
     pub group_id: String,
-    pub client: Client,
+    pub way: Arc<dyn Way>,
     /// With the partition counts that Kafka has now; they stay for the member's life.
     pub groups: Groups,
     pub session_timeout: Duration,
@@ -55,11 +56,11 @@ pub(crate) struct GroupSettings {
 /// that is killed.
 pub(crate) struct KafkaGroup {
     asking: Arc<Asking>,
-    client: Client,
+    way: Arc<dyn Way>,
     shared: Arc<Shared>,
     said: mpsc::UnboundedSender<Said>,
     /// Where the member's task runs: connections that are made belong there, not to whoever calls.
-    control: Handle,
+    control: Spawner,
 }
 
 /// A commit, bound to what the member was when it was begun.
@@ -74,7 +75,7 @@ struct Commit {
 impl KafkaGroup {
     /// Starts to join, on the runtime it is called on.
     pub fn start(settings: GroupSettings) -> Arc<Self> {
-        let GroupSettings { group_id, client, groups, session_timeout, rebalance_timeout, margin, instance, endpoint, zone } =
+        let GroupSettings { group_id, way, groups, session_timeout, rebalance_timeout, margin, instance, endpoint, zone } =
             settings;
         let identity = Identity {
             group_id: group_id.clone(),
@@ -91,10 +92,10 @@ impl KafkaGroup {
         let shared = Arc::new(Shared::new(Lease::new(session_timeout, margin), watched));
         let asking = Arc::new(Asking { group_id, groups, instance, session_timeout, rebalance_timeout });
         let (said, hears) = mpsc::unbounded_channel();
-        let control = Handle::current();
-        let actor = Actor::new(protocol, client.clone(), asking.clone(), shared.clone(), now, hears);
+        let control = Spawner::here();
+        let actor = Actor::new(protocol, way.clone(), asking.clone(), shared.clone(), now, hears);
         control.spawn(actor.run());
-        Arc::new(Self { asking, client, shared, said, control })
+        Arc::new(Self { asking, way, shared, said, control })
     }
 
     fn say(&self, link: Option<u64>, input: Input) {
@@ -110,12 +111,13 @@ impl KafkaGroup {
     /// Waits until the member is `ready`. It is an error when it isn't in time, has ended, or isn't what the commit was begun under.
     async fn wait(&self, commit: &Commit, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
         let mut now = self.shared.now.clone();
-        let other = |now: &Now| now.ended || now.losses != commit.losses || now.sender != commit.by;
+        let is_another = |now: &Now| now.sender != commit.by && !mutant!("commit in the generation of now");
+        let other = |now: &Now| now.ended || now.losses != commit.losses || is_another(now);
         match timeout_at(commit.until, now.wait_for(|now| other(now) || ready(now))).await {
             Err(_) => Err(GroupError::Unavailable(format!("group `{}` was not stable in time", self.asking.group_id))),
             Ok(Ok(now)) if now.ended => Err(GroupError::Lost("it has left the group".to_string())),
             Ok(Ok(now)) if now.losses != commit.losses => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
-            Ok(Ok(now)) if now.sender != commit.by => Err(GroupError::Rebalanced),
+            Ok(Ok(now)) if is_another(&now) => Err(GroupError::Rebalanced),
             Ok(Ok(now)) => Ok(now.clone()),
             Ok(Err(_)) => Err(GroupError::Lost("the member's task has ended".to_string())),
         }
@@ -125,7 +127,8 @@ impl KafkaGroup {
         loop {
             let now = self.wait(&commit, |now| now.commits.is_some()).await?;
             let Some(connection) = &now.commits else { continue };
-            let verdict = match self.asking.commit(connection, &commit.by, &commit.offsets).await {
+            let by = if mutant!("commit in the generation of now") { &now.sender } else { &commit.by };
+            let verdict = match self.asking.commit(&**connection, by, &commit.offsets).await {
                 Ok(Committed::As(Verdict::Ok)) => return Ok(()),
                 Ok(Committed::Except(partition, why)) => {
                     return Err(GroupError::Partition { partition, reason: why.to_string() });
@@ -160,13 +163,13 @@ impl KafkaGroup {
 
     /// Asked anew while transactions are open on the offsets, or the coordinator moves.
     async fn fetch(
-        client: Client,
+        way: Arc<dyn Way>,
         group_id: String,
         of: Vec<(String, i32)>,
         until: Instant,
     ) -> Result<Vec<Option<i64>>, GroupError> {
         loop {
-            match client.offset_fetch(&group_id, Some(&of), true).await {
+            match way.offsets(&group_id, &of).await {
                 Ok(offsets) => return Ok(of.iter().map(|partition| offsets.get(partition).copied().flatten()).collect()),
                 Err(error) if error.is_refusal() || matches!(error, Error::Unsupported { .. }) => {
                     return Err(GroupError::Refused(error.to_string()));
@@ -190,7 +193,7 @@ impl Membership for KafkaGroup {
 
     fn committed<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Option<i64>>, GroupError>> {
         let of = of.iter().map(|of| (of.topic.clone(), of.partition as i32)).collect();
-        let fetch = Self::fetch(self.client.clone(), self.asking.group_id.clone(), of, self.patience());
+        let fetch = Self::fetch(self.way.clone(), self.asking.group_id.clone(), of, self.patience());
         let fetched = self.control.spawn(fetch);
         Box::pin(async { fetched.await.unwrap_or_else(|_| Err(GroupError::Unavailable("the worker stops".to_string()))) })
     }

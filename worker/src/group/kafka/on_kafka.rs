@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use faust_testbed::{Broker, Kafka, shared, unique};
-use faust_wire::Config;
+use faust_wire::{Client, Config};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -15,10 +16,14 @@ const SESSION: Duration = Duration::from_secs(3);
 /// Beyond everything that a loaded machine needs: only what never comes reaches it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+fn client(broker: &Broker) -> Client {
+    Client::new(Config::parse(&broker.bootstrap(), "faust-test").unwrap())
+}
+
 fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> GroupSettings {
     GroupSettings {
         group_id: group_id.to_string(),
-        client: Client::new(Config::parse(&broker.bootstrap(), "faust-test").unwrap()),
+        way: Arc::new(client(broker)),
         groups: vec![CoPartitioned { topics: vec![topic.to_string()], partitions, stateful: false, standbys: 0 }],
         session_timeout: SESSION,
         rebalance_timeout: Duration::from_secs(20),
@@ -108,9 +113,8 @@ async fn a_zombies_commit_is_refused_and_it_has_no_lease() {
     assert!(!zombie.group.lease().holds(rt::uptime_millis()), "it must not write when it wakes");
 
     // The broker itself refuses what it may still send.
-    let client = &heir.client;
-    let connection = client.connect(&client.coordinator(&group).await.unwrap()).await.unwrap();
-    let verdict = heir.asking.commit(&connection, &as_was, &[(first.clone(), 150)]).await;
+    let link = heir.way.link(&group).await.unwrap();
+    let verdict = heir.asking.commit(&*link.other, &as_was, &[(first.clone(), 150)]).await;
     assert_eq!(verdict, Ok(Committed::As(Verdict::UnknownMember)));
 
     drop(frozen);
@@ -340,7 +344,7 @@ impl Pair {
 
     /// The instance ids in the group, as the coordinator has them.
     async fn instances(&self) -> BTreeSet<String> {
-        let described = self.members[0].client.describe_group(&self.group).await.unwrap();
+        let described = client(shared()).describe_group(&self.group).await.unwrap();
         described.members.into_iter().map(|member| member.instance_id.unwrap_or(member.id)).collect()
     }
 }
@@ -364,8 +368,8 @@ async fn a_static_member_that_comes_back_has_its_tasks_and_nobody_hears_of_it() 
         back.commit(vec![(pair.partition_of(index), 200)]).await.unwrap();
         assert!(back.lease().holds(rt::uptime_millis()));
 
-        let connection = back.client.connect(&back.client.coordinator(&pair.group).await.unwrap()).await.unwrap();
-        let verdict = back.asking.commit(&connection, &as_was, &[(pair.partition_of(index), 150)]).await;
+        let link = back.way.link(&pair.group).await.unwrap();
+        let verdict = back.asking.commit(&*link.other, &as_was, &[(pair.partition_of(index), 150)]).await;
         assert_eq!(verdict, Ok(Committed::As(Verdict::Fenced)), "the process before is out");
         assert_eq!(back.committed(&[pair.partition_of(index)]).await, Ok(vec![Some(200)]));
         pair.members[index] = back;

@@ -10,9 +10,10 @@ use faust_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use faust_wire::messages::{
     GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest, TopicName,
 };
-use faust_wire::{Connection, Error, StrBytes, text};
+use faust_wire::{Error, StrBytes, text};
 
 use super::consumer;
+use super::line::Line;
 use crate::group::protocol::{Input, Joined, Rejected, Sender, Verdict};
 use crate::group::userdata::{Assignment, Subscription};
 use crate::rt;
@@ -43,7 +44,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    pub async fn join(&self, over: &Connection, member: String, said: &Subscription) -> Result<Input, Error> {
+    pub async fn join(&self, over: &dyn Line, member: String, said: &Subscription) -> Result<Input, Error> {
         let protocol = JoinGroupRequestProtocol::default()
             .with_name(text(PROTOCOL_NAME))
             .with_metadata(consumer::subscription(said, &self.groups));
@@ -57,7 +58,7 @@ impl Asking {
             .with_protocols(vec![protocol]);
         let sent = rt::uptime_millis();
         // The broker holds the answer back until all members have joined.
-        let answer = over.call_with_timeout(request, self.rebalance_timeout + self.session_timeout).await?;
+        let answer = over.join(request, self.rebalance_timeout + self.session_timeout).await?;
         let member = answer.member_id.to_string();
         let answer = match Verdict::of(answer.error_code) {
             Verdict::Ok => Ok(Joined {
@@ -72,7 +73,7 @@ impl Asking {
         Ok(Input::Joined { sent, answer })
     }
 
-    pub async fn sync(&self, over: &Connection, by: Sender, assignments: &[(String, Assignment)]) -> Result<Input, Error> {
+    pub async fn sync(&self, over: &dyn Line, by: Sender, assignments: &[(String, Assignment)]) -> Result<Input, Error> {
         let assignment = |(member, told): &(String, Assignment)| {
             SyncGroupRequestAssignment::default()
                 .with_member_id(text(member.as_str()))
@@ -88,7 +89,7 @@ impl Asking {
             .with_assignments(assignments.iter().map(assignment).collect());
         let sent = rt::uptime_millis();
         // Held back as well, until the leader has synced.
-        let answer = over.call_with_timeout(request, self.rebalance_timeout + self.session_timeout).await?;
+        let answer = over.sync(request, self.rebalance_timeout + self.session_timeout).await?;
         let answer = match Verdict::of(answer.error_code) {
             Verdict::Ok => consumer::told(answer.assignment)
                 .ok_or(Verdict::Refused("its leader's assignment can't be read; is the group's id used by another application?")),
@@ -98,31 +99,32 @@ impl Asking {
     }
 
     /// Half a session without an answer leaves the other half for another connection.
-    pub async fn heartbeat(&self, over: &Connection, by: Sender) -> Result<Input, Error> {
+    pub async fn heartbeat(&self, over: &dyn Line, by: Sender) -> Result<Input, Error> {
         let request = HeartbeatRequest::default()
             .with_group_id(self.group())
             .with_generation_id(by.generation)
             .with_member_id(text(by.member.as_str()))
             .with_group_instance_id(self.instance());
         let sent = rt::uptime_millis();
-        let answer = over.call_with_timeout(request, self.session_timeout / 2).await?;
+        let answer = over.heartbeat(request, self.session_timeout / 2).await?;
+        let sent = if mutant!("lease from the answer") { rt::uptime_millis() } else { sent };
         Ok(Input::Heartbeat { sent, by, verdict: Verdict::of(answer.error_code) })
     }
 
-    pub async fn leave(&self, over: &Connection, member: String) -> Result<Input, Error> {
+    pub async fn leave(&self, over: &dyn Line, member: String) -> Result<Input, Error> {
         let identity = MemberIdentity::default()
             .with_member_id(text(member))
             .with_group_instance_id(self.instance())
             .with_reason(Some(text("the worker stops")));
         let request = LeaveGroupRequest::default().with_group_id(self.group()).with_members(vec![identity]);
-        let answer = over.call_with_timeout(request, self.session_timeout).await?;
+        let answer = over.leave(request, self.session_timeout).await?;
         // Older brokers have one code, newer ones another for each member.
         let of_member = answer.members.first().map_or(0, |member| member.error_code);
         let code = if answer.error_code == 0 { of_member } else { answer.error_code };
         Ok(Input::LeaveAnswered { verdict: Verdict::of(code) })
     }
 
-    pub async fn commit(&self, over: &Connection, by: &Sender, offsets: &[(TopicPartition, i64)]) -> Result<Committed, Error> {
+    pub async fn commit(&self, over: &dyn Line, by: &Sender, offsets: &[(TopicPartition, i64)]) -> Result<Committed, Error> {
         let mut topics: BTreeMap<&str, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
         for (of, offset) in offsets {
             let partition =
@@ -138,7 +140,7 @@ impl Asking {
             .with_member_id(text(by.member.as_str()))
             .with_group_instance_id(self.instance())
             .with_topics(topics.into_iter().map(topic).collect());
-        let answer = over.call_with_timeout(request, self.session_timeout).await?;
+        let answer = over.commit(request, self.session_timeout).await?;
         let mut refused = None;
         for topic in &answer.topics {
             for partition in &topic.partitions {

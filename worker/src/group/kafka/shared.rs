@@ -1,10 +1,10 @@
 //! What the member's task and the worker's calls share.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use faust_wire::Connection;
 use tokio::sync::watch;
 
+use super::line::Line;
 use crate::group::events::Events;
 use crate::group::protocol::Sender;
 use crate::group::{GroupEvent, Lease, MemberView};
@@ -22,7 +22,7 @@ pub(super) struct Shared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Now {
     /// Where a commit can be sent, when it can.
-    pub commits: Option<Connection>,
+    pub commits: Option<Arc<dyn Line>>,
     /// Counts connections, so that news of an old one are told from news of this one.
     pub link: u64,
     pub sender: Sender,

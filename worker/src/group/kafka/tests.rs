@@ -1,5 +1,5 @@
-use faust_wire::Config;
 use faust_wire::messages::ApiKey;
+use faust_wire::{Client, Config};
 
 use super::fake::Coordinator;
 use super::*;
@@ -19,7 +19,7 @@ fn everything() -> Assignment {
 fn start(coordinator: &Coordinator) -> Arc<KafkaGroup> {
     KafkaGroup::start(GroupSettings {
         group_id: "g".into(),
-        client: Client::new(Config::parse(&format!("127.0.0.1:{}", coordinator.port), "test").unwrap()),
+        way: Arc::new(Client::new(Config::parse(&format!("127.0.0.1:{}", coordinator.port), "test").unwrap())),
         groups: groups(),
         session_timeout: Duration::from_secs(3),
         rebalance_timeout: Duration::from_secs(60),

@@ -331,7 +331,8 @@ impl Protocol {
     /// Assigned, or taken away and not yet released; sorted.
     fn in_hand(&self) -> Vec<TaskId> {
         let held = self.held.iter().flat_map(|held| &held.assignment.active);
-        let mut tasks: Vec<TaskId> = held.chain(self.pending.iter().map(|(task, _)| task)).copied().collect();
+        let pending = self.pending.iter().filter(|_| !mutant!("not in hand while it drains"));
+        let mut tasks: Vec<TaskId> = held.chain(pending.map(|(task, _)| task)).copied().collect();
         tasks.sort();
         tasks
     }
@@ -446,7 +447,9 @@ impl Protocol {
     }
 
     fn want_rebalance(&mut self) {
-        self.nonce += 1;
+        if !mutant!("nonce stays") {
+            self.nonce += 1;
+        }
         self.unheard = false;
         self.join();
     }

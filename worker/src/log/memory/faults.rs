@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::{Deliveries, MemoryLog};
+use super::{Deliveries, MemoryLog, Partition};
 use crate::time::TopicPartition;
 
 /// What becomes of records that are sent.
@@ -62,6 +62,10 @@ impl MemoryLog {
 
     /// Lets the records of a partition below an offset expire.
     pub fn expire(&self, at: &TopicPartition, below: i64) {
-        self.topics.partition(&at.topic, at.partition).expect("the partition").state().trim(below);
+        self.partition(at).state().trim(below);
+    }
+
+    pub(super) fn partition(&self, at: &TopicPartition) -> Arc<Partition> {
+        self.topics.partition(&at.topic, at.partition).expect("the partition")
     }
 }

@@ -3,6 +3,8 @@
 //! It keeps Kafka's promises, not Kafka's bytes: topics come into being when they are first named, a compacted topic keeps the
 //! last record of each key, any other one its last [`RETAINED`] records and what its readers have not read yet.
 
+#[cfg(all(test, feature = "kafka"))]
+mod broker;
 #[cfg(test)]
 pub(crate) mod faults;
 #[cfg(test)]
