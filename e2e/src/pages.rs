@@ -66,10 +66,12 @@ pub struct TableState {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RestoreState {
     pub from: i64,
     pub to: i64,
     pub remaining: u64,
+    pub records_per_second: Option<f64>,
 }
 
 /// A row as a worker answers for it.
@@ -101,6 +103,12 @@ impl State {
     /// Sum over all tables.
     pub fn restored(&self) -> u64 {
         self.tasks.iter().flat_map(|task| &task.tables).map(|table| table.restored).sum()
+    }
+
+    /// Records per second that are being restored now, of all tables together.
+    pub fn restore_rate(&self) -> f64 {
+        let tables = self.tasks.iter().flat_map(|task| &task.tables);
+        tables.filter_map(|table| table.restore.as_ref()?.records_per_second).sum()
     }
 
     /// Stores emptied and rebuilt, by reason.

@@ -1,4 +1,4 @@
-//! A short round of what `make chaos` does at length: nearly every fault once, always in the same order.
+//! A short round of what `make chaos` does at length: every fault but one once, always in the same order.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,9 @@ fn nothing_is_lost_by_faults_of_workers_and_brokers_on_kafka() {
     let setting = Setting { commit_interval: Duration::from_millis(100), standbys: 0, members: Members::Static };
     let site = Site::set().unwrap_or_else(|error| panic!("{error}"));
     let mut report = Report::default();
-    report.add(play(&site, Path::new(env!("CARGO_BIN_EXE_e2e-chaos-worker")), &Round::of(SEED, setting, &Fault::ALL)));
+    // That takes as long as three others: a broker that hangs is only left after seconds.
+    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| *fault != Fault::StopBroker).collect();
+    report.add(play(&site, Path::new(env!("CARGO_BIN_EXE_e2e-chaos-worker")), &Round::of(SEED, setting, &faults)));
     eprintln!("{report}");
     assert_eq!(report.violations(), [""; 0]);
 }

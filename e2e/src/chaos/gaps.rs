@@ -29,10 +29,10 @@ pub fn gaps(commits: &[Commit], there: &[i64]) -> Vec<Gap> {
     gaps
 }
 
-/// The longest gap, of any partition, that a time touches.
+/// The longest gap, of any partition, that ended within a time.
 pub fn longest(of_partitions: &[Vec<Gap>], from: i64, to: i64) -> i64 {
-    let touched = of_partitions.iter().flatten().filter(|gap| gap.from <= to && gap.to >= from);
-    touched.map(|gap| gap.length()).max().unwrap_or(0)
+    let ended = of_partitions.iter().flatten().filter(|gap| (from..=to).contains(&gap.to));
+    ended.map(|gap| gap.length()).max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -50,9 +50,10 @@ mod tests {
         let found = gaps(&commits, &there);
         // Nothing was there between 30 and 500: that is no gap.
         assert_eq!(found, [Gap { from: 5, to: 30 }, Gap { from: 500, to: 600 }, Gap { from: 600, to: 900 }]);
-        assert_eq!(longest(&[found.clone(), vec![]], 40, 550), 100);
-        assert_eq!(longest(&[found.clone(), vec![]], 40, 600), 300);
-        assert_eq!(longest(&[found, vec![Gap { from: 0, to: 1_000 }]], 40, 50), 1_000);
+        assert_eq!(longest(&[found.clone(), vec![]], 40, 599), 0);
+        assert_eq!(longest(&[found.clone(), vec![]], 40, 600), 100);
+        assert_eq!(longest(&[found.clone(), vec![]], 600, 1_000), 300);
+        assert_eq!(longest(&[found, vec![Gap { from: 0, to: 1_000 }]], 600, 1_000), 1_000);
         assert_eq!(gaps(&[], &there), []);
     }
 }

@@ -14,7 +14,9 @@ pub struct Measured {
     pub setting: Setting,
     /// The longest time without a commit on any partition, in milliseconds.
     pub gap: i64,
+    /// Records that workers read from the changelog, and how many a second at the most.
     pub restored: u64,
+    pub restore_rate: u64,
     /// Records folded again because of it, and how many that may be.
     pub again: u64,
     pub bound: u64,
@@ -72,8 +74,11 @@ impl fmt::Display for Report {
         intervals.dedup();
         for interval in intervals {
             writeln!(f, "Commit every {interval:?}. A gap is the longest time without a commit on any partition.\n")?;
-            writeln!(f, "| fault | members | standbys | n | gap p50 | gap max | replayed p50 | max | folded again | at most |")?;
-            writeln!(f, "|---|---|---|---|---|---|---|---|---|---|")?;
+            writeln!(
+                f,
+                "| fault | members | standbys | n | gap p50 | gap max | replayed p50 | max | per second | folded again | at most |"
+            )?;
+            writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
             let mut rows: BTreeMap<_, Vec<&Measured>> = BTreeMap::new();
             for measured in self.measured().filter(|measured| measured.setting.commit_interval == interval) {
                 rows.entry((measured.what, measured.setting.members, measured.setting.standbys)).or_default().push(measured);
@@ -81,10 +86,13 @@ impl fmt::Display for Report {
             for ((what, members, standbys), row) in rows {
                 let (gap, longest) = middle_and_max(row.iter().map(|row| row.gap).collect()).expect("a row has some");
                 let (replayed, most) = middle_and_max(row.iter().map(|row| row.restored).collect()).expect("a row has some");
+                // One that is over within some milliseconds isn't seen.
+                let rate = row.iter().map(|row| row.restore_rate).max().filter(|rate| *rate > 0);
+                let rate = rate.map_or("–".to_string(), |rate| rate.to_string());
                 let (again, bound) = row.iter().fold((0, 0), |(again, bound), row| (again + row.again, bound + row.bound));
                 writeln!(
                     f,
-                    "| {what} | {members} | {standbys} | {} | {:.2} s | {:.2} s | {replayed} | {most} | {again} | {bound} |",
+                    "| {what} | {members} | {standbys} | {} | {:.2} s | {:.2} s | {replayed} | {most} | {rate} | {again} | {bound} |",
                     row.len(),
                     seconds(gap),
                     seconds(longest)
@@ -126,7 +134,8 @@ mod tests {
     #[test]
     fn a_report_has_each_fault_the_goals_and_what_went_wrong_with_its_seed() {
         let setting = Setting { commit_interval: Duration::from_millis(100), standbys: 1, members: Members::Static };
-        let measured = |gap| Measured { what: "planned restart", setting, gap, restored: 7, again: 1, bound: 20 };
+        let measured =
+            |gap| Measured { what: "planned restart", setting, gap, restored: 7, restore_rate: 900, again: 1, bound: 20 };
         let mut report = Report::default();
         report.add(Played {
             round: Round::of(255, setting, &[Fault::Roll]),
@@ -137,7 +146,7 @@ mod tests {
         let text = report.to_string();
         for line in [
             "1 rounds, 3 faults, 1000 records, 1 violations",
-            "| planned restart | static | 1 | 3 | 0.70 s | 1.20 s | 7 | 7 | 3 | 60 |",
+            "| planned restart | static | 1 | 3 | 0.70 s | 1.20 s | 7 | 7 | 900 | 3 | 60 |",
             "planned restart: p50 0.70 s, max 1.20 s; the goal is 1 s.",
             "VIOLATION in seed 0xff, commit every 100ms, 1 standbys, static members: [Roll]",
             "    3 lost records",

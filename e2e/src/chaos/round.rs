@@ -194,6 +194,7 @@ fn judge(mut stage: Stage<'_>, round: &Round) -> Played {
         setting: round.setting,
         gap: longest(&gaps, episode.from, episode.to),
         restored: episode.restored,
+        restore_rate: episode.restore_rate as u64,
         again: verdict.again[episode.windows.clone()].iter().sum(),
         bound: stage.windows[episode.windows.clone()].iter().map(|window| window.len()).sum(),
     });

@@ -1,6 +1,7 @@
 //! One app among the faults: its workers, what flows through it, and what is asked of it while they happen.
 #![allow(clippy::disallowed_methods, reason = "times are compared with the brokers' own")]
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
@@ -32,6 +33,8 @@ pub struct Stage<'a> {
     /// What may be folded again, of each fault.
     pub windows: Vec<Window>,
     pub episodes: Vec<Episode>,
+    /// The highest rate of restoring that was seen in this episode, of all workers together.
+    restore_rate: Cell<f64>,
     /// How many records each process had read from the changelog when that was last looked at.
     restored: BTreeMap<usize, u64>,
     /// How often each process has begun anew by itself, when that was last looked at.
@@ -56,8 +59,9 @@ pub struct Episode {
     pub to: i64,
     /// Of the stage's windows.
     pub windows: Range<usize>,
-    /// Records that workers read from the changelog.
+    /// Records that workers read from the changelog, and how many a second while that was seen.
     pub restored: u64,
+    pub restore_rate: f64,
 }
 
 impl<'a> Stage<'a> {
@@ -90,6 +94,7 @@ impl<'a> Stage<'a> {
             running: BTreeMap::new(),
             windows: Vec::new(),
             episodes: Vec::new(),
+            restore_rate: Cell::default(),
             restored: BTreeMap::new(),
             mishaps: BTreeMap::new(),
             provoked: BTreeSet::new(),
@@ -168,12 +173,14 @@ impl<'a> Stage<'a> {
         self.begins.rotate_left(1);
         self.begins[1] = self.committed();
         self.provoked.clear();
+        self.restore_rate.set(0.0);
         act(self);
         let ends = self.ends();
         self.until_shared();
         self.until_committed(&ends);
         let restored = self.newly_restored();
-        self.tell(Episode { what, from, to: now(), windows: first..self.windows.len(), restored });
+        let restore_rate = self.restore_rate.get();
+        self.tell(Episode { what, from, to: now(), windows: first..self.windows.len(), restored, restore_rate });
         self.look_for_mishaps();
     }
 
@@ -194,7 +201,7 @@ impl<'a> Stage<'a> {
             let (first, to) = (self.windows.len(), now());
             self.may_be_folded_again(&(0..PARTITIONS).collect::<Vec<_>>(), &self.begins[0].clone());
             let from = self.episodes[self.episodes.len().saturating_sub(2)].from;
-            self.tell(Episode { what: UNPROVOKED, from, to, windows: first..first + 1, restored: 0 });
+            self.tell(Episode { what: UNPROVOKED, from, to, windows: first..first + 1, restored: 0, restore_rate: 0.0 });
         }
     }
 
@@ -222,6 +229,8 @@ impl<'a> Stage<'a> {
                 worker.assert_runs();
                 states.push((&worker.name, worker.pages().state()?));
             }
+            let rate = states.iter().map(|(_, state)| state.restore_rate()).sum();
+            self.restore_rate.set(self.restore_rate.get().max(rate));
             let mut all: Vec<i32> = states.iter().flat_map(|(_, state)| state.partitions()).collect();
             all.sort_unstable();
             let complete = all == (0..PARTITIONS).collect::<Vec<_>>();
