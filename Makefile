@@ -14,7 +14,7 @@ help:
 	@echo 'make test-apiserver   the tests on a real Kubernetes API server, each test program with its own'
 	@echo 'make test-e2e         the tests on the cluster, which it starts and stops itself; needs root'
 	@echo 'make chaos MINUTES=30 faults of workers and brokers, one after the other, for so long; SEED=… repeats a run'
-	@echo 'make bench            the worker beside a hand-written loop, in one run'
+	@echo 'make bench            the worker beside a hand-written loop, Kafka Streams and faust-streaming, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
 
 demo:

@@ -69,6 +69,11 @@ impl Applied {
         let bytes = |row: &Row| (row.key.len() + row.value.as_ref().map_or(0, Vec::len)) as u64 + ROW_OVERHEAD;
         Self { records: rows.len() as u64, bytes: rows.iter().map(bytes).sum() }
     }
+
+    /// The same rows, as what so many changelog records came to.
+    pub fn of_records(self, records: u64) -> Self {
+        Self { records, ..self }
+    }
 }
 
 impl FlushPolicy {
@@ -93,6 +98,11 @@ impl FlushPolicy {
         {
             state.add(applied, now);
         }
+    }
+
+    /// Whether a store will have to be flushed once it gets so many records more.
+    pub fn is_reached_by(&self, store: &StoreId, records: u64) -> bool {
+        self.stores.get(store).is_some_and(|state| state.applied.records + records >= self.limits.records)
     }
 
     /// The stores to flush now. Each is due once: until [`FlushPolicy::flushed`] or [`FlushPolicy::failed`] it isn't named again.
@@ -209,6 +219,15 @@ mod tests {
         policy.note(&id(0), records(1), start);
         assert_eq!(policy.due(start), [id(0)]);
         assert_eq!(policy.due(start + secs(29)), []);
+    }
+
+    #[test]
+    fn what_waits_for_a_store_counts_by_its_changelog_records() {
+        let (mut policy, start) = (policy(1), rt::now());
+        policy.note(&id(0), Applied::of(&[row("key", Some("value"))]).of_records(60), start);
+        assert_eq!([39, 40].map(|more| policy.is_reached_by(&id(0), more)), [false, true]);
+        policy.note(&id(0), Applied::of(&[row("key", Some("value"))]).of_records(40), start);
+        assert_eq!(policy.due(start), [id(0)]);
     }
 
     #[test]

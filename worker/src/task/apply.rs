@@ -54,11 +54,16 @@ pub(super) async fn run(shard: Rc<Shard>) {
     }
 }
 
-/// Whether a store would lag too far if it waited for the next commit, or the rows that wait for it fill the memory.
+/// Whether a store would lag too far if it waited for the next commit, or the rows that wait for it fill the memory, or are so many
+/// changelog records that they have to reach the disk.
 pub(super) fn is_due(shard: &Shard, tasks: &[Rc<Task>]) -> bool {
     let latest = rt::now() + shard.settings.commit_interval;
-    let since = tasks.iter().flat_map(|task| &task.tables).filter_map(|table| table.unapplied.borrow().since).min();
-    since.is_some_and(|since| shard.budget.is_over() || since + LAG <= latest)
+    tasks.iter().flat_map(|task| &task.tables).any(|table| {
+        let waiting = table.unapplied.borrow();
+        let records = waiting.rows.len() as u64;
+        let lags = |since| shard.budget.is_over() || since + LAG <= latest || shard.flusher.is_reached_by(&table.id, records);
+        waiting.since.is_some_and(lags)
+    })
 }
 
 /// Brings the task's stores to the last commit.
@@ -89,9 +94,10 @@ pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> 
 async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Position) -> Result<(), StoreError> {
     let store = table.store.clone();
     let applied = shard.rt.blocking(move || {
+        let records = rows.len() as u64;
         let rows = Row::last_of_each_key(rows);
         store.apply(&rows, &position)?;
-        Ok(Applied::of(&rows))
+        Ok(Applied::of(&rows).of_records(records))
     });
     shard.flusher.note(&table.id, applied.await?);
     Ok(())

@@ -57,6 +57,11 @@ impl Flusher {
         self.noted.notify_one();
     }
 
+    /// Whether a store will have to be flushed once it gets so many changelog records more.
+    pub fn is_reached_by(&self, id: &StoreId, records: u64) -> bool {
+        self.policy.lock().unwrap().is_reached_by(id, records)
+    }
+
     /// Flushes what is due, for ever.
     pub async fn run(&self, rt: Rt) {
         loop {

@@ -7,6 +7,11 @@ use faust_wire::Security;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// What is fetched ahead of one partition at most: a fifth of a second's work of a shard, for more only takes memory. A restore takes whole
+/// batches at a time.
+const MOST_SOURCE: usize = MIB;
+const MOST_CHANGELOG: usize = 4 * MIB;
+
 /// The part of a worker's settings that concerns Kafka's data path.
 #[derive(Clone, Debug)]
 pub(crate) struct KafkaSettings {
@@ -32,8 +37,9 @@ struct FetchLimits {
 }
 
 impl FetchLimits {
-    fn new(memory: usize, partitions: usize) -> Self {
-        let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, 4 * MIB);
+    /// A partition's share of `memory`, and no more than `most` of it.
+    fn new(memory: usize, partitions: usize, most: usize) -> Self {
+        let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, most);
         Self { queued, per_fetch: queued / 4 }
     }
 }
@@ -43,11 +49,12 @@ type Properties = Vec<(String, String)>;
 impl KafkaSettings {
     /// `partitions` share the memory.
     pub(super) fn source(&self, partitions: usize) -> Properties {
-        self.consumer(partitions, &[])
+        self.consumer(FetchLimits::new(self.fetch_memory, partitions, MOST_SOURCE), &[])
     }
 
     pub(super) fn changelog(&self, partitions: usize) -> Properties {
-        self.consumer(partitions, &[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
+        let limits = FetchLimits::new(self.fetch_memory, partitions, MOST_CHANGELOG);
+        self.consumer(limits, &[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
     }
 
     pub(super) fn producer(&self) -> Properties {
@@ -74,8 +81,7 @@ impl KafkaSettings {
         set.and_then(|(_, value)| value.parse().ok()).unwrap_or(1_000_000)
     }
 
-    fn consumer(&self, partitions: usize, more: &[(&str, &str)]) -> Properties {
-        let limits = FetchLimits::new(self.fetch_memory, partitions);
+    fn consumer(&self, limits: FetchLimits, more: &[(&str, &str)]) -> Properties {
         let (queued, per_fetch) = ((limits.queued / KIB).to_string(), limits.per_fetch.to_string());
         let defaults = [
             ("queued.max.messages.kbytes", queued.as_str()),
@@ -118,11 +124,12 @@ mod tests {
 
     #[test]
     fn memory_is_shared_by_the_partitions_within_bounds() {
-        let limits = |memory, partitions| FetchLimits::new(memory, partitions);
+        let limits = |memory, partitions| FetchLimits::new(memory, partitions, MOST_CHANGELOG);
         assert_eq!(limits(256 * MIB, 100).queued, 256 * MIB / 100 * 2 / 7);
         assert_eq!(limits(256 * MIB, 100).per_fetch, limits(256 * MIB, 100).queued / 4);
-        assert_eq!(limits(256 * MIB, 1).queued, 4 * MIB);
-        assert_eq!(limits(256 * MIB, 0).queued, 4 * MIB);
+        assert_eq!(limits(256 * MIB, 1).queued, MOST_CHANGELOG);
+        assert_eq!(limits(256 * MIB, 0).queued, MOST_CHANGELOG);
+        assert_eq!(FetchLimits::new(256 * MIB, 8, MOST_SOURCE).queued, MOST_SOURCE);
         assert_eq!(limits(MIB, 1_000).queued, 256 * KIB);
     }
 
