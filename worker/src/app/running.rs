@@ -1,6 +1,6 @@
 //! What handles of an app find while its worker runs in this process.
 
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, RwLock};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,14 +23,15 @@ const RECOVERY_LAG: u64 = 10_000;
 /// A worker as seen from outside its tasks: sends and queries.
 pub(crate) struct Running {
     pub producer: Arc<dyn Producer>,
+    log: Arc<dyn Log>,
     pub status: Arc<Status>,
     pub drain: DrainHandle,
     topology: Arc<Topology>,
-    partitions: OnceLock<Vec<u32>>,
-    membership: OnceLock<Arc<dyn Membership>>,
+    partitions: RwLock<Option<Vec<u32>>>,
+    membership: RwLock<Option<Arc<dyn Membership>>>,
     shards: RwLock<Vec<mpsc::UnboundedSender<Message>>>,
     /// Where the stores of this worker are found, and how to read one.
-    stores: OnceLock<(Rt, Arc<Flusher>)>,
+    stores: RwLock<Option<(Rt, Arc<Flusher>)>>,
 }
 
 /// A row of a copy that may be behind.
@@ -45,28 +46,29 @@ impl Running {
     pub fn new(log: Arc<dyn Log>, topology: Arc<Topology>, status: Arc<Status>) -> Self {
         Self {
             producer: log.producer(),
+            log,
             status,
             drain: DrainHandle::new(),
             topology,
-            partitions: OnceLock::new(),
-            membership: OnceLock::new(),
+            partitions: RwLock::default(),
+            membership: RwLock::default(),
             shards: RwLock::default(),
-            stores: OnceLock::new(),
+            stores: RwLock::default(),
         }
     }
 
     /// The topics are there.
     pub fn found(&self, groups: &Groups) {
-        let _ = self.partitions.set(groups.iter().map(|group| group.partitions).collect());
+        *self.partitions.write().unwrap() = Some(groups.iter().map(|group| group.partitions).collect());
     }
 
     pub fn joined(&self, membership: Arc<dyn Membership>) {
-        let _ = self.membership.set(membership);
+        *self.membership.write().unwrap() = Some(membership);
     }
 
     /// None before the worker has joined.
-    pub fn membership(&self) -> Option<&Arc<dyn Membership>> {
-        self.membership.get()
+    pub fn membership(&self) -> Option<Arc<dyn Membership>> {
+        self.membership.read().unwrap().clone()
     }
 
     /// Whether the worker is a member of its group and all its tasks run; else what is in the way, in one sentence.
@@ -94,6 +96,14 @@ impl Running {
         self.status.lag().filter(|_| self.is_joined())
     }
 
+    /// How many bytes of records that are fetched and not processed a partition may hold, and all of this worker's together; none
+    /// where nothing is fetched ahead.
+    pub fn fetch_bound(&self) -> Option<(u64, u64)> {
+        let per_partition = self.log.fetch_bound()?;
+        let inputs: usize = self.status.active().map(|task| task.inputs.len()).sum();
+        Some((per_partition, per_partition * inputs as u64))
+    }
+
     /// Whether the worker is a member of its group.
     pub fn is_joined(&self) -> bool {
         self.drain.state() != Some(DrainState::Drained) && self.membership().is_some_and(|membership| membership.view().joined)
@@ -104,17 +114,24 @@ impl Running {
     }
 
     pub fn stores(&self, rt: Rt, flusher: Arc<Flusher>) {
-        let _ = self.stores.set((rt, flusher));
+        *self.stores.write().unwrap() = Some((rt, flusher));
+    }
+
+    /// The partition that a key of a group's table lies in; none before the topics are there.
+    fn partition(&self, group: usize, key: &[u8]) -> Option<u32> {
+        let partitions = self.partitions.read().unwrap();
+        partitions.as_ref().map(|partitions| partition_of(key, partitions[group]))
     }
 
     /// A row of this worker's copy of a table that it doesn't own, or not yet, and how far that copy is behind (invariant I12). None
     /// where it has none, or nobody knows how far behind it is.
     pub async fn query_copy(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<StaleRow>, QueryError> {
         let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
-        let (Some(group), Some(partitions), Some((rt, flusher))) = (group, self.partitions.get(), self.stores.get()) else {
+        let Some((partition, (rt, flusher))) =
+            group.and_then(|group| Some((self.partition(group, &key)?, self.stores.read().unwrap().clone()?)))
+        else {
             return Ok(None);
         };
-        let partition = partition_of(&key, partitions[group]);
         let Some(store) = flusher.store(&StoreId { table: table.name.to_string(), partition }) else { return Ok(None) };
         let tables = self.status.tasks().into_iter().flat_map(|task| task.tables.clone());
         // Known before the row is read: the copy is at least as new as it says.
@@ -129,14 +146,13 @@ impl Running {
     /// The newest value of a row that this worker holds, as it stands in the changelog.
     pub async fn query(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<Vec<u8>>, QueryError> {
         let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
-        let (Some(group), Some(partitions)) = (group, self.partitions.get()) else {
+        let Some(partition) = group.and_then(|group| self.partition(group, &key)) else {
             return Err(QueryError::NotStarted { table: table.name });
         };
         // Before there is an assignment nobody can say that the row is elsewhere.
         if !self.is_joined() {
             return Err(QueryError::NotStarted { table: table.name });
         }
-        let partition = partition_of(&key, partitions[group]);
         let (answer, on_answer) = oneshot::channel();
         let query = Message::Query { table, partition, key, answer };
         let sent = {

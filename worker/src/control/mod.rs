@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -17,19 +17,21 @@ use crate::contract::{Configured, Declared, Description};
 use crate::error::TopologyError;
 use crate::group::Membership;
 use crate::log::{Log, LogError};
+use crate::readiness::Reason;
 use crate::rt::{self, Rt};
 use crate::settings::Resolved;
 use crate::state::{FlushLimits, Place, StoreError, Stores, Throttle};
 use crate::status::Status;
 use crate::task::flusher::Flusher;
 use crate::task::shard::{self, Shared};
-use crate::topology::Topology;
+use crate::topology::{Groups, Topology};
 use crate::web::admin::{self, Admin};
 use crate::web::{self, Facts};
 
 mod copies;
 pub(crate) mod drain;
 mod lag;
+mod sources;
 mod tasks;
 mod topics;
 mod transport;
@@ -192,32 +194,53 @@ impl Starting {
         // Nobody waits any more: the worker starts all the same.
         let _ = begun.send(Begun { web: address, admin: admin_address, running: running.clone() });
 
+        let epochs = Arc::default();
+        let mut anew = false;
         let result = async {
-            let groups = tokio::select! {
-                biased;
-                Some(()) = stops.recv() => return Ok(()),
-                () = running.drain.begun() => {
-                    // It has never joined, but a process before it may have: its place would keep its partitions from others.
-                    tokio::select! {
-                        biased;
-                        Some(()) = stops.recv() => return Ok(()),
-                        given_up = transport::give_up_place(&settings, app.id, &status) => given_up?,
+            loop {
+                let groups = tokio::select! {
+                    biased;
+                    Some(()) = stops.recv() => return Ok(()),
+                    () = running.drain.begun() => {
+                        // It has never joined, but a process before it may have: its place would keep its partitions from others.
+                        tokio::select! {
+                            biased;
+                            Some(()) = stops.recv() => return Ok(()),
+                            given_up = transport::give_up_place(&settings, app.id, &status) => given_up?,
+                        }
+                        running.drain.done();
+                        stops.recv().await;
+                        return Ok(());
                     }
-                    running.drain.done();
-                    stops.recv().await;
-                    return Ok(());
+                    groups = topics::prepare(&*log, &topology, &declared, &settings, &status) => groups?,
+                };
+                if anew {
+                    let log = log.clone();
+                    rt.blocking(move || log.refresh()).await;
                 }
-                groups = topics::prepare(&*log, &topology, &declared, &settings, &status) => groups?,
-            };
-            log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
-            running.found(&groups);
-            let copies = copies::left_behind(rt, &stores, &*log, &topology, &groups, &status).await;
-            let membership = transport::membership(&settings, groups, app.id, address).await?;
-            // Before its first word to the group has gone out.
-            membership.copies(copies);
-            running.joined(membership.clone());
-            let worker = Joined { rt, settings, topology, log, membership, stores, status };
-            worker.run(app, running, &mut stops).await
+                log.expect(groups.iter().map(|group| group.partitions as usize * group.topics.len()).sum());
+                running.found(&groups);
+                let copies = copies::left_behind(rt, &stores, &*log, &topology, &groups, &status).await;
+                let membership = transport::membership(&settings, groups.clone(), app.id, address).await?;
+                // Before its first word to the group has gone out.
+                membership.copies(copies);
+                running.joined(membership.clone());
+                let worker = Joined {
+                    rt,
+                    settings: settings.clone(),
+                    topology: topology.clone(),
+                    log: log.clone(),
+                    membership,
+                    stores: stores.clone(),
+                    status: status.clone(),
+                    epochs: Arc::clone(&epochs),
+                    groups,
+                };
+                match worker.run(app, running.clone(), &mut stops).await? {
+                    End::Stopped => return Ok(()),
+                    End::Anew => anew = true,
+                }
+            }
         };
         let result = result.await;
         pages.abort();
@@ -256,17 +279,28 @@ struct Joined {
     membership: Arc<dyn Membership>,
     stores: Arc<Stores>,
     status: Arc<Status>,
+    /// Task epochs that were given in this process.
+    epochs: Arc<AtomicU64>,
+    groups: Groups,
+}
+
+/// How a membership ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Stopped,
+    /// The source topics aren't what they were.
+    Anew,
 }
 
 impl Joined {
-    /// Until a stop or a failure. A worker that has drained waits here for its stop.
+    /// Until a stop, a failure, or another number of partitions. A worker that has drained waits here for its stop.
     async fn run(
         self,
         app: &'static AppNode,
         running: Arc<Running>,
         stops: &mut mpsc::UnboundedReceiver<()>,
-    ) -> Result<(), Refusal> {
-        let Self { rt, settings, topology, log, membership, stores, status } = self;
+    ) -> Result<End, Refusal> {
+        let Self { rt, settings, topology, log, membership, stores, status, epochs, groups } = self;
         let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
         let flusher = Arc::new(Flusher::new(limits));
         let flushing = rt::spawn({
@@ -286,7 +320,7 @@ impl Joined {
             failures,
             flusher,
             throttle: settings.restore_rate.and_then(NonZeroU64::new).map(|rate| Arc::new(Throttle::new(rate))),
-            epochs: Arc::default(),
+            epochs,
             tenure: Arc::default(),
             undrained: Arc::default(),
         };
@@ -309,13 +343,14 @@ impl Joined {
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
         let mut drains = false;
+        let mut changed = std::pin::pin!(sources::changed(log, groups, settings.topics_interval));
         let mut result = loop {
             if tasks.have_left() {
                 running.drain.done();
             }
             tokio::select! {
                 biased;
-                Some(()) = stops.recv() => break Ok(()),
+                Some(()) = stops.recv() => break Ok(End::Stopped),
                 () = running.drain.begun(), if !drains => {
                     drains = true;
                     tracing::info!("{}: draining", app.id);
@@ -328,6 +363,11 @@ impl Joined {
                     }
                 }
                 () = tasks.ended() => tasks.settle(&*membership),
+                why = &mut changed, if !drains => {
+                    tracing::warn!("{}: {why}; what is in hand is committed, then the worker joins anew", app.id);
+                    status.wait_for(Reason::WaitingForTopics, why);
+                    break Ok(End::Anew);
+                }
                 // A shard ends when it is told to, and that comes later.
                 Some(_) = ends.next() => break Err(panicked("a shard")),
             }
@@ -335,7 +375,9 @@ impl Joined {
         if let Err(fault) = &result {
             status.fail(&fault.sentence);
         }
-        status.stop();
+        if result != Ok(End::Anew) {
+            status.stop();
+        }
         // What did not drain when it was revoked has been said then.
         undrained.store(false, Ordering::Relaxed);
         // A moment more than the tasks have, so that they can say themselves what they could not finish.
@@ -378,7 +420,7 @@ impl Joined {
         if tokio::time::timeout_at(deadline.max(rt::now() + GRACE), ended).await.is_err() {
             result = result.and(Err(failed("an agent keeps its thread busy and was left behind; what was in hand is read again")));
         }
-        if result.is_ok() && undrained.load(Ordering::Relaxed) {
+        if result == Ok(End::Stopped) && undrained.load(Ordering::Relaxed) {
             return Err(failed("stopped, but the last work could not be committed; it is read again"));
         }
         result

@@ -66,6 +66,14 @@ pub(crate) trait Log: Send + Sync + 'static {
 
     /// The producer of this process. Idempotent: a retried record lands once and in order.
     fn producer(&self) -> Arc<dyn Producer>;
+
+    /// The topics may have changed: what is known of them is asked for anew, before records go where they didn't before. Blocks.
+    fn refresh(&self) {}
+
+    /// How many bytes of records that are fetched and not processed a partition may hold; none where nothing is fetched ahead.
+    fn fetch_bound(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Why a partition is read: the two have consumers, limits and isolation of their own.

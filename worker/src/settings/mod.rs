@@ -172,6 +172,11 @@ impl Settings {
         self.with("max-warmups", copies.to_string())
     }
 
+    /// How often the worker looks whether its source topics have grown, or have gone.
+    pub fn topics_interval(self, interval: Duration) -> Self {
+        self.span("topics-interval", interval)
+    }
+
     /// Who creates topics.
     pub fn topic_management(self, who: TopicManagement) -> Self {
         self.with("topic-management", Choice::<TopicManagement>::show(&who))

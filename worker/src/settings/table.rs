@@ -128,6 +128,8 @@ settings! {
         "A copy that lacks at most so many changelog records has caught up: a partition with tables moves only to such a one";
     "max-warmups" max_warmups: Count => u64 = "2",
         "How many copies are made at a time for the sake of moving partitions to other workers";
+    "topics-interval" topics_interval: Span => Duration = "1m",
+        "How often the worker looks whether its source topics have grown, or have gone";
     "topic-management" topic_management: Choice<TopicManagement> => TopicManagement = "worker",
         "Who creates topics: the worker its changelogs, or an operator all of them, for which the worker waits";
     "instance-id" instance_id: Optional<InstanceId> => Option<String> = "none",

@@ -133,6 +133,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .standby_replicas(0)
         .recovery_lag(100)
         .max_warmups(3)
+        .topics_interval(secs(20))
         .topic_management(TopicManagement::Operator)
         .instance_id("shop-0")
         .advertised_address("shop-0.shop.default.svc:6066")
@@ -173,6 +174,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "0",
             "100",
             "3",
+            "20s",
             "operator",
             "shop-0",
             "shop-0.shop.default.svc:6066",

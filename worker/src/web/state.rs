@@ -26,6 +26,7 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "topologyHash": facts.topology.hash,
         "features": contract::FEATURES,
         "ignored": facts.ignored,
+        "fetchMemory": running.fetch_bound().map(|(partition, all)| json!({"perPartition": partition, "bound": all})),
         "member": view.member,
         "instance": facts.instance,
         "generation": view.generation,

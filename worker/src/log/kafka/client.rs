@@ -150,16 +150,20 @@ impl Client {
     /// when a single idle connection was closed. For all topics, because asked for those it has in use it lets the broker create
     /// one that was deleted, whatever `allow.auto.create.topics` says.
     fn probe(&self, trouble: LogError) {
+        self.set_trouble(if self.refresh() { None } else { Some(trouble) });
+    }
+
+    /// Asks for all topics, by which the client learns of new partitions at once and not within minutes; whether it was answered.
+    pub fn refresh(&self) -> bool {
         let mut metadata = ptr::null();
         // SAFETY: the client lives; the answer is destroyed at once.
         let code = unsafe { ffi::rd_kafka_metadata(self.ptr(), 1, ptr::null_mut(), &mut metadata, PROBE_MILLIS) };
-        if code as i32 == 0 {
+        let answered = code as i32 == 0;
+        if answered {
             // SAFETY: the answer is ours.
             unsafe { ffi::rd_kafka_metadata_destroy(metadata) };
-            self.set_trouble(None);
-        } else {
-            self.set_trouble(Some(trouble));
         }
+        answered
     }
 
     fn hear(&self, event: Event) {

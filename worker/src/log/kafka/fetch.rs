@@ -118,6 +118,13 @@ impl KafkaFetch {
         self.wake = wake;
     }
 
+    /// Messages that wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        // SAFETY: the queue lives.
+        unsafe { ffi::rd_kafka_queue_length(self.queue.ptr()) }
+    }
+
     fn id(&self) -> usize {
         self.queue.ptr() as usize
     }

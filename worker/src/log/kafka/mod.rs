@@ -93,7 +93,10 @@ impl KafkaLog {
 
 impl Log for KafkaLog {
     fn expect(&self, partitions: usize) {
-        self.expected_partitions.store(partitions, Ordering::Relaxed);
+        // A consumer that there is keeps the limits that it was made with.
+        if self.source.lock().unwrap().is_none() {
+            self.expected_partitions.store(partitions, Ordering::Relaxed);
+        }
     }
 
     fn topics<'a>(&'a self, names: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, TopicFacts>, LogError>> {
@@ -117,5 +120,13 @@ impl Log for KafkaLog {
 
     fn producer(&self) -> Arc<dyn Producer> {
         self.producer.clone()
+    }
+
+    fn refresh(&self) {
+        self.producer.refresh();
+    }
+
+    fn fetch_bound(&self) -> Option<u64> {
+        Some(self.settings.bound(self.expected_partitions.load(Ordering::Relaxed)) as u64)
     }
 }

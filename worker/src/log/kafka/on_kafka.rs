@@ -1,5 +1,6 @@
 //! What only a real broker can show.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use faust_testbed::{Kafka, shared, unique};
@@ -202,4 +203,64 @@ fn a_setting_that_the_client_does_not_take_is_named() {
     assert!(matches!(&refused, LogError::Config(why) if why.contains("linger.ms")), "{refused}");
     let refused = KafkaLog::new(settings("nowhere", &[])).err().expect("refused");
     assert!(matches!(&refused, LogError::Config(why) if why.contains("nowhere")), "{refused}");
+}
+
+/// What waits is counted in bytes that were fetched: memory itself is librdkafka's and the allocator's.
+#[tokio::test]
+async fn a_backlog_on_a_hundred_partitions_waits_within_the_bound() {
+    const MANY: u32 = 100;
+    const RECORD: usize = 8 * 1024;
+    const BATCH: usize = 4 * RECORD;
+    let topic = unique("backlog");
+    shared().create_topic(&topic, MANY, &[]).expect("a topic");
+    let log = KafkaLog::new(settings(&shared().bootstrap(), &[])).expect("a log");
+    log.expect(MANY as usize);
+    let bound = log.fetch_bound().expect("it fetches ahead") as usize;
+    let each = bound / RECORD + 20;
+    // A broker hands out whole batches, so they must not be larger than a fetch.
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", shared().bootstrap())
+        .set("batch.size", BATCH.to_string())
+        .set("linger.ms", "50")
+        .create()
+        .expect("a producer");
+    for partition in 0..MANY as i32 {
+        for _ in 0..each {
+            let record = BaseRecord::<(), [u8]>::to(&topic).partition(partition).payload(&[7; RECORD]);
+            producer.send(record).map_err(|(error, _)| error).expect("sent");
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(60 * SECOND).expect("delivered");
+
+    let client = log.consumer(Reader::Source).expect("a consumer");
+    let start = |partition| KafkaFetch::start(&client, &TopicPartition::new(&topic, partition), 0).expect("a fetch");
+    let mut fetches: Vec<_> = (0..MANY).map(start).collect();
+    let full = (bound - bound / 5 - RECORD) / RECORD;
+    let filled = async {
+        while fetches.iter().any(|fetch| fetch.waiting() < full) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(60 * SECOND, filled).await.expect("every queue fills up to its limit");
+    for fetch in &fetches {
+        let bytes = fetch.waiting() * RECORD;
+        assert!(bytes <= bound + BATCH, "{bytes} bytes wait, the bound is {bound}");
+        assert!(fetch.waiting() < each, "there is no backlog left to be held back");
+    }
+
+    // And all of it comes, once there is room.
+    let mut records = VecDeque::new();
+    for fetch in &mut fetches {
+        let all = async {
+            while (fetch.position() as usize) < each {
+                fetch.poll(usize::MAX, &mut records).expect("records");
+                records.clear();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(60 * SECOND, all).await.expect("the rest comes");
+    }
+    drop(fetches);
+    shared().delete_topic(&topic).expect("deleted");
 }

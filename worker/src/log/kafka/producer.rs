@@ -25,6 +25,12 @@ impl KafkaProducer {
         Self { topics: RwLock::default(), max_record, client }
     }
 
+    /// A client that doesn't know a new partition refuses to send there.
+    pub fn refresh(&self) {
+        // Where nobody answers nothing is sent either; the client asks again by itself.
+        let _answered = self.client.refresh();
+    }
+
     fn with_topic<T>(&self, name: &str, use_it: impl FnOnce(*mut ffi::rd_kafka_topic_t) -> T) -> Result<T, ProduceError> {
         if let Some(topic) = self.topics.read().unwrap().get(name) {
             return Ok(use_it(topic.0.as_ptr()));

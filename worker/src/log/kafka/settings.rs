@@ -42,11 +42,21 @@ impl FetchLimits {
         let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, most);
         Self { queued, per_fetch: queued / 4 }
     }
+
+    /// The last fetch begins below the limit.
+    fn bound(self) -> usize {
+        self.queued + self.per_fetch
+    }
 }
 
 type Properties = Vec<(String, String)>;
 
 impl KafkaSettings {
+    /// How many bytes of payload wait in a source partition at most, when `partitions` share the memory.
+    pub(super) fn bound(&self, partitions: usize) -> usize {
+        FetchLimits::new(self.fetch_memory, partitions, MOST_SOURCE).bound()
+    }
+
     /// `partitions` share the memory.
     pub(super) fn source(&self, partitions: usize) -> Properties {
         self.consumer(FetchLimits::new(self.fetch_memory, partitions, MOST_SOURCE), &[])

@@ -21,6 +21,7 @@ mod chaos;
 mod commits;
 mod ends;
 mod failures;
+mod fairness;
 mod faults;
 #[path = "../../../tests/common/http.rs"]
 mod http;
