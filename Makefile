@@ -1,7 +1,7 @@
 # What people type. Every target does its own set-up; the work is in scripts/ and in cargo.
 
 .PHONY: help demo kafka kafka-down kafka-status cluster cluster-down cluster-status images \
-  setup-apiserver test test-unit test-kafka test-apiserver test-e2e chaos bench env
+  setup-apiserver test test-unit test-kafka test-apiserver test-e2e sim chaos bench env
 
 help:
 	@echo 'make demo             count page views in this terminal: no broker, no C++ build'
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-kafka       the tests on a real broker, which it starts and stops itself'
 	@echo 'make test-apiserver   the tests on a real Kubernetes API server, each test program with its own'
 	@echo 'make test-e2e         the tests on the cluster, which it starts and stops itself; needs root'
+	@echo 'make sim SEEDS=10000   simulated clusters under faults, one per seed; SEED=… runs one and tells what happened'
 	@echo 'make chaos MINUTES=30 faults of workers and brokers, one after the other, for so long; SEED=… repeats a run'
 	@echo 'make bench            the worker beside a hand-written loop, Kafka Streams and faust-streaming, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
@@ -68,6 +69,10 @@ test-apiserver:
 test-e2e:
 	@scripts/setup.sh test
 	@scripts/test.sh e2e
+
+sim:
+	@scripts/setup.sh test
+	@SEEDS='$(or $(SEEDS),1000)' SEED='$(SEED)' FROM='$(or $(FROM),0)' scripts/sim.sh
 
 chaos:
 	@scripts/setup.sh test

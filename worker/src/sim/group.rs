@@ -1,6 +1,6 @@
 //! The way of a simulated worker to its group: the model of the coordinator, behind a network.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ const NOT_COORDINATOR: i16 = 16;
 pub(super) struct Hub {
     pub model: Coordinator,
     /// Workers that reach no coordinator.
-    pub cut: std::collections::BTreeSet<usize>,
+    pub cut: BTreeSet<usize>,
     /// The group is being moved until then.
     away_until: u64,
     lines: BTreeMap<u64, Connected>,
@@ -53,7 +53,7 @@ impl Hub {
     pub fn new(model: Coordinator) -> Self {
         Self {
             model,
-            cut: Default::default(),
+            cut: BTreeSet::new(),
             away_until: 0,
             lines: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -163,7 +163,7 @@ impl Cluster {
     fn reachable(&self, end: End) -> Result<(), Error> {
         let hub = self.hub.borrow();
         let net = self.net.borrow();
-        if hub.cut.contains(&end.worker) || net.cut.contains(&end.worker) {
+        if hub.cut.contains(&end.worker) {
             return Err(Error::Unreachable { address: "coordinator:9092".into(), reason: "the network is cut".into() });
         }
         if hub.away_until > self.sim.elapsed() || self.sim.chance(net.errors) {
@@ -198,9 +198,8 @@ impl Cluster {
 
     fn arrives(self: &Rc<Self>, line: u64, token: Token, request: Request) {
         let mut hub = self.hub.borrow_mut();
-        let cut = |hub: &Hub, end: End| hub.cut.contains(&end.worker) || self.net.borrow().cut.contains(&end.worker);
         let Some(connected) = hub.lines.get(&line) else { return };
-        if cut(&hub, connected.end) {
+        if hub.cut.contains(&connected.end.worker) {
             return;
         }
         let connected = hub.lines.get_mut(&line).expect("looked up");
@@ -272,8 +271,7 @@ impl Cluster {
     fn delivers(&self, line: u64, token: Token, response: Response, lost: bool) {
         let mut hub = self.hub.borrow_mut();
         let Some(connected) = hub.lines.get(&line) else { return };
-        let end = connected.end;
-        if hub.cut.contains(&end.worker) || self.net.borrow().cut.contains(&end.worker) {
+        if hub.cut.contains(&connected.end.worker) {
             return;
         }
         if lost {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::plan::{self, Config};
 use super::world::{self, Report};
+use crate::mutants;
 
 #[derive(Default)]
 pub(super) struct Summary {
@@ -22,9 +23,10 @@ pub(super) struct Summary {
     faults: BTreeMap<&'static str, u64>,
 }
 
-pub(super) fn simulate(seeds: Range<u64>, threads: usize) -> Summary {
+pub(super) fn simulate(seeds: Range<u64>, threads: usize, mistake: Option<&'static str>) -> Summary {
     let (begun, next) = (Instant::now(), AtomicU64::new(seeds.start));
     let work = || {
+        mutants::make(mistake);
         let mut summary = Summary::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);

@@ -5,41 +5,42 @@ use super::world;
 use crate::mutants;
 
 /// Seeds that a mistake has until it must have been found.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1_000;
 
-const MISTAKES: &[&str] = &[
+/// Each with a seed that is known to find it, which is tried first.
+const MISTAKES: &[(&str, u64)] = &[
     // Who may write.
-    "no lease check",
-    "lease from the answer",
-    "epoch not checked",
-    "rows on their way not awaited",
+    ("no lease check", 65),
+    ("lease from the answer", 292),
+    ("epoch not checked", 85),
+    ("rows on their way not awaited", 0),
     // Commit.
-    "commit before flush",
-    "failed flush commits",
-    "outputs not awaited",
-    "commit past what is in flight",
-    "commit in the generation of now",
-    "refused commit counts as done",
-    "failed apply counts as done",
-    "start over where it was",
-    "start is not committed",
+    ("commit before flush", 0),
+    ("failed flush commits", 8),
+    ("outputs not awaited", 4),
+    ("commit past what is in flight", 0),
+    ("commit in the generation of now", 0),
+    ("refused commit counts as done", 1),
+    ("failed apply counts as done", 6),
+    ("start over where it was", 8),
+    ("start is not committed", 4),
     // Tables.
-    "restore ends before the end",
-    "copy with a lag taken as it is",
-    "position beside the batch",
-    "eviction before apply",
+    ("restore ends before the end", 0),
+    ("copy with a lag taken as it is", 2),
+    ("position beside the batch", 17),
+    ("eviction before apply", 10),
     // The group.
-    "released while it drains",
-    "not in hand while it drains",
-    "given before it is let go of",
-    "drain commits nothing",
-    "nonce stays",
+    ("released while it drains", 7),
+    ("not in hand while it drains", 7),
+    ("given before it is let go of", 5),
+    ("drain commits nothing", 1),
+    ("cold is not told", 3),
 ];
 
 /// The first seed that finds the mistake, and how.
-fn found(mistake: &'static str) -> Option<(u64, String)> {
+fn found(mistake: &'static str, first: u64) -> Option<(u64, String)> {
     mutants::make(Some(mistake));
-    let found = (0..SEEDS).find_map(|seed| {
+    let found = std::iter::once(first).chain(0..SEEDS).find_map(|seed| {
         let report = world::run(seed, &plan::plan(seed, &Config::of(seed)), false);
         Some((seed, report.violations.into_iter().next()?))
     });
@@ -48,12 +49,11 @@ fn found(mistake: &'static str) -> Option<(u64, String)> {
 }
 
 #[test]
-#[ignore = "takes minutes"]
 fn every_mistake_is_found() {
     let mut missed = Vec::new();
-    for mistake in MISTAKES {
-        match found(mistake) {
-            Some((seed, how)) => println!("{mistake:<40} seed {seed:>3}  {how}"),
+    for (mistake, seed) in MISTAKES {
+        match found(mistake, *seed) {
+            Some((seed, how)) => println!("{mistake:<36} seed {seed:>3}  {how}"),
             None => missed.push(mistake),
         }
     }

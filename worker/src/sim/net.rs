@@ -25,7 +25,7 @@ const BUFFER: usize = 40;
 /// The network, and what is on it.
 #[derive(Default)]
 pub(super) struct Net {
-    /// Workers that reach no broker.
+    /// Workers that reach no broker, or none but the coordinator.
     pub cut: BTreeSet<usize>,
     pub leaderless: BTreeSet<TopicPartition>,
     /// In a thousand: requests that are refused for now, answers that get lost.

@@ -78,6 +78,8 @@ pub(super) enum Kind {
     Cut { worker: usize, millis: u64 },
     /// It reaches all but the coordinator.
     CutCoordinator { worker: usize, millis: u64 },
+    /// It reaches the coordinator and no other broker.
+    CutBrokers { worker: usize, millis: u64 },
     /// A partition (of the inputs, outputs, changelog) takes and gives nothing.
     Leaderless { topic: usize, partition: u32, millis: u64 },
     /// Requests fail, so many in a thousand.
@@ -107,6 +109,7 @@ impl Kind {
             Self::Drain { .. } => "drain",
             Self::Cut { .. } => "cut off",
             Self::CutCoordinator { .. } => "cut off from the coordinator",
+            Self::CutBrokers { .. } => "cut off from other brokers",
             Self::Leaderless { .. } => "no leader",
             Self::Errors { .. } => "broker errors",
             Self::Lost { .. } => "lost answers",
@@ -159,7 +162,8 @@ fn kind(rng: &mut Rng, config: &Config, planned_only: bool) -> Kind {
         38..46 => Kind::Stop { worker, down },
         46..50 => Kind::Drain { worker, down },
         50..56 => Kind::Cut { worker, millis },
-        56..64 => Kind::CutCoordinator { worker, millis },
+        56..61 => Kind::CutCoordinator { worker, millis },
+        61..64 => Kind::CutBrokers { worker, millis },
         64..70 => {
             let partition = rng.between(0, u64::from(config.partitions) - 1) as u32;
             Kind::Leaderless { topic: rng.between(0, 2) as usize, partition, millis }

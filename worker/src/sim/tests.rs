@@ -44,7 +44,8 @@ fn a_seed_is_the_same_every_time() {
     }
 }
 
-/// `SEEDS=10000 cargo test … simulate -- --ignored --nocapture`, or `SEED=17` for one.
+/// `SEEDS=10000` seeds `FROM` one on, under a `MISTAKE` of `mutants` if one is named; or `SEED=17` alone, told step by step. See
+/// `make sim`.
 #[test]
 #[ignore = "as long as it is told to"]
 fn simulate() {
@@ -58,7 +59,8 @@ fn simulate() {
         return;
     }
     let (from, seeds) = (number("FROM").unwrap_or(0), number("SEEDS").unwrap_or(1_000));
-    let summary = super::many::simulate(from..from + seeds, number("THREADS").unwrap_or(2) as usize);
+    let mistake = std::env::var("MISTAKE").ok().map(|name| &*name.leak());
+    let summary = super::many::simulate(from..from + seeds, number("THREADS").unwrap_or(2) as usize, mistake);
     println!("{summary}");
     if let Some(seed) = summary.failed.first() {
         panic!("{}", explain(*seed));
@@ -66,5 +68,6 @@ fn simulate() {
 }
 
 fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+    let text = std::env::var(variable).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }

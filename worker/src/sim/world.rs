@@ -89,6 +89,8 @@ pub(super) struct Cluster {
     processes: Cell<ProcessId>,
     /// Faults are over: what ends now has failed.
     mended: Cell<bool>,
+    /// The generations in which a member lost what it had of its own tables: none of them is the last.
+    cold: RefCell<Vec<i32>>,
     /// The group has been at another broker before.
     pub moved: Cell<bool>,
     /// Nobody comes back any more.
@@ -164,6 +166,7 @@ impl Cluster {
             workers: RefCell::new(workers),
             processes: Cell::new(0),
             mended: Cell::new(false),
+            cold: RefCell::default(),
             moved: Cell::new(false),
             closing: Cell::new(false),
             log,
@@ -330,6 +333,9 @@ impl Cluster {
     }
 
     fn kill(self: &Rc<Self>, worker: usize, loses_disk: bool) -> bool {
+        if loses_disk && self.loses_its_own(worker) {
+            self.cold.borrow_mut().push(self.hub.borrow().model.generation());
+        }
         let (process, disk, end) = {
             let mut workers = self.workers.borrow_mut();
             let place = &mut workers[worker];
@@ -348,6 +354,14 @@ impl Cluster {
         self.hang_up(end.process);
         self.drop_queues(end);
         true
+    }
+
+    /// Whether a worker runs a task that has rows.
+    fn loses_its_own(&self, worker: usize) -> bool {
+        let Some(running) = app::of_worker(worker).running() else { return false };
+        let has_rows = |task: &TaskMeter| self.log.end(&TopicPartition::new(CHANGELOG, task.id.partition)) > 0;
+        let tasks = running.status.tasks();
+        tasks.iter().any(|task| task.role() == Role::Active && task.stage() == Stage::Running && has_rows(task))
     }
 
     /// Asks a worker to stop, to come back or not.
@@ -417,6 +431,15 @@ impl Cluster {
             }
             Kind::Drain { worker, down } => self.drain(worker, down),
             Kind::Cut { worker, millis } => {
+                self.net.borrow_mut().cut.insert(worker);
+                self.hub.borrow_mut().cut.insert(worker);
+                let heal = move |cluster: &Rc<Self>| {
+                    cluster.net.borrow_mut().cut.retain(|cut| *cut != worker);
+                    cluster.hub.borrow_mut().cut.retain(|cut| *cut != worker);
+                };
+                later(millis, Box::new(heal));
+            }
+            Kind::CutBrokers { worker, millis } => {
                 self.net.borrow_mut().cut.insert(worker);
                 later(millis, Box::new(move |cluster| cluster.net.borrow_mut().cut.retain(|cut| *cut != worker)));
             }
@@ -546,6 +569,10 @@ impl Cluster {
         }
         if !undone.is_empty() {
             return Err(undone);
+        }
+        let generation = self.hub.borrow().model.generation();
+        if !self.moved.get() && self.cold.borrow().contains(&generation) {
+            return Err(format!("cold: a member has come back without its tables, and generation {generation} goes on"));
         }
         (0..self.config.partitions).try_for_each(|partition| self.has_one_owner(partition))
     }

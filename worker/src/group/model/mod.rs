@@ -168,6 +168,10 @@ impl Coordinator {
         self.offsets.get(of).copied()
     }
 
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
+
     /// Another broker takes the group over: it has what was written down, and nobody waits for an answer any more.
     pub fn move_away(&mut self, now: u64) {
         let Saved { generation, leader, mut members } = self.saved.clone();

@@ -441,15 +441,13 @@ impl Protocol {
 
     /// The stores of this process are not what its predecessor had. Whoever plans should know, unless it does.
     fn cold(&mut self) {
-        if self.unheard && self.step == Step::Stable {
+        if self.unheard && self.step == Step::Stable && !mutant!("cold is not told") {
             self.want_rebalance();
         }
     }
 
     fn want_rebalance(&mut self) {
-        if !mutant!("nonce stays") {
-            self.nonce += 1;
-        }
+        self.nonce += 1;
         self.unheard = false;
         self.join();
     }
