@@ -79,12 +79,14 @@ impl Tasks {
                 status.wanted_standbys.set(standbys.len() as i64);
                 tracing::info!("generation {generation}: {} tasks, {} standbys", tasks.len(), standbys.len());
                 let copies = standbys.into_iter().map(|id| (id, Role::Standby));
-                self.wanted = copies.chain(tasks.into_iter().map(|id| (id, Role::Active))).collect();
+                let wanted = copies.chain(tasks.into_iter().map(|id| (id, Role::Active))).collect();
+                let before = std::mem::replace(&mut self.wanted, wanted);
+                // Also of what never got to start, because the one before had not left yet, the group waits to hear.
+                let is_taken = |(id, role): (&TaskId, &Role)| *role == Role::Active && self.wanted.get(id) != Some(role);
+                self.owes_release |= before.iter().any(is_taken);
                 let stays = |id: &TaskId, held: &Held| self.wanted.get(id) == Some(&held.role);
-                let taken: Vec<(TaskId, Role)> =
-                    self.held.iter().filter(|(id, held)| !stays(id, held)).map(|(id, held)| (*id, held.role)).collect();
-                self.owes_release |= taken.iter().any(|(_, role)| *role == Role::Active);
-                for (id, _) in taken {
+                let taken: Vec<TaskId> = self.held.iter().filter(|(id, held)| !stays(id, held)).map(|(id, _)| *id).collect();
+                for id in taken {
                     self.give_up(id, Stop::Drain(self.shared.settings.revoke_timeout));
                 }
             }

@@ -13,13 +13,11 @@ const MISTAKES: &[(&str, u64)] = &[
     ("no lease check", 65),
     ("lease from the answer", 292),
     ("epoch not checked", 85),
-    ("rows on their way not awaited", 0),
     // Commit.
     ("commit before flush", 0),
     ("failed flush commits", 8),
     ("outputs not awaited", 4),
     ("commit past what is in flight", 0),
-    ("commit in the generation of now", 0),
     ("refused commit counts as done", 1),
     ("failed apply counts as done", 6),
     ("start over where it was", 8),

@@ -111,13 +111,12 @@ impl KafkaGroup {
     /// Waits until the member is `ready`. It is an error when it isn't in time, has ended, or isn't what the commit was begun under.
     async fn wait(&self, commit: &Commit, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
         let mut now = self.shared.now.clone();
-        let is_another = |now: &Now| now.sender != commit.by && !mutant!("commit in the generation of now");
-        let other = |now: &Now| now.ended || now.losses != commit.losses || is_another(now);
+        let other = |now: &Now| now.ended || now.losses != commit.losses || now.sender != commit.by;
         match timeout_at(commit.until, now.wait_for(|now| other(now) || ready(now))).await {
             Err(_) => Err(GroupError::Unavailable(format!("group `{}` was not stable in time", self.asking.group_id))),
             Ok(Ok(now)) if now.ended => Err(GroupError::Lost("it has left the group".to_string())),
             Ok(Ok(now)) if now.losses != commit.losses => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
-            Ok(Ok(now)) if is_another(&now) => Err(GroupError::Rebalanced),
+            Ok(Ok(now)) if now.sender != commit.by => Err(GroupError::Rebalanced),
             Ok(Ok(now)) => Ok(now.clone()),
             Ok(Err(_)) => Err(GroupError::Lost("the member's task has ended".to_string())),
         }
@@ -127,8 +126,7 @@ impl KafkaGroup {
         loop {
             let now = self.wait(&commit, |now| now.commits.is_some()).await?;
             let Some(connection) = &now.commits else { continue };
-            let by = if mutant!("commit in the generation of now") { &now.sender } else { &commit.by };
-            let verdict = match self.asking.commit(&**connection, by, &commit.offsets).await {
+            let verdict = match self.asking.commit(&**connection, &commit.by, &commit.offsets).await {
                 Ok(Committed::As(Verdict::Ok)) => return Ok(()),
                 Ok(Committed::Except(partition, why)) => {
                     return Err(GroupError::Partition { partition, reason: why.to_string() });

@@ -221,6 +221,24 @@ fn a_task_that_comes_back_while_it_leaves_is_not_started_before_it_has_left() {
     });
 }
 
+/// Or the group would wait for ever, and the partition with it.
+#[test]
+fn a_task_that_is_taken_away_before_it_could_start_is_released() {
+    on_one_thread(async {
+        let Counting { app, .. } = counting("never started", 1).with_agent();
+        let group = ToldGroup::of(app.id());
+        group.assign(&[0]);
+        let world = World::start(app, settings()).await;
+        // All of it before the task of the lost membership has left.
+        group.lose();
+        group.assign(&[0]);
+        group.assign(&[]);
+        until("the group hears of it", || group.released() == 1).await;
+        assert_eq!(world.task(0).epochs.get(), 1);
+        world.stop().await.unwrap();
+    });
+}
+
 #[test]
 fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() {
     on_one_thread(async {
