@@ -350,6 +350,11 @@ impl Protocol {
         if self.held.as_ref().is_some_and(|held| joined.generation < held.generation) {
             self.drop_membership("the group's generation went back: the coordinator has lost its state");
         }
+        // A static member that is silent stays in the group, and what it has been given since it last joined is not in what it said then:
+        // the leader has given that away.
+        if self.held.is_some() && joined.generation > self.me.generation + 1 {
+            self.drop_membership(LEFT_BEHIND);
+        }
         self.renew(sent);
         self.leader = joined.leader == joined.member;
         self.me = Sender { member: joined.member, generation: joined.generation };

@@ -345,6 +345,21 @@ fn a_generation_that_moved_on_without_us_is_a_loss() {
     assert_eq!(talk.join.as_ref().unwrap().active, []);
 }
 
+/// It was stopped before its JoinGroup left, and woke when the others had gone on and begun the next one.
+#[test]
+fn a_member_that_missed_a_generation_has_lost_what_it_had() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(1_000);
+    talk.beaten(27);
+    talk.wait(1_000);
+    talk.beaten(22);
+    assert_eq!(talk.events, [], "that alone may be the answer to the JoinGroup on its way");
+    talk.joined(3);
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]));
+    talk.synced(tasks(0..2), false);
+    assert_eq!(talk.events[1], GroupEvent::Assigned { generation: 3, tasks: tasks(0..2), standbys: vec![] });
+}
+
 #[test]
 fn a_member_that_was_stopped_beyond_its_session_loses_everything_at_its_first_heartbeat() {
     let mut talk = Talk::stable(tasks(0..4));
