@@ -16,12 +16,14 @@ pub struct Pages {
 
 /// `/state`, as far as the scenarios read it.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct State {
     pub member: String,
     pub generation: i32,
     pub joined: bool,
     pub rebalances: u64,
     pub ready: bool,
+    pub caught_up: bool,
     pub reason: Option<String>,
     pub waiting: Option<String>,
     pub draining: Option<String>,
@@ -33,6 +35,8 @@ pub struct State {
 pub struct TaskState {
     /// `active` or `standby`.
     pub role: String,
+    /// What the copy of a standby lacks.
+    pub copy_lag: Option<u64>,
     pub stage: String,
     pub problem: Option<String>,
     pub epoch: Option<i64>,
@@ -58,6 +62,7 @@ pub struct TableState {
     pub partition: i32,
     pub changed: u64,
     pub restored: u64,
+    pub followed: u64,
     pub stored: Option<i64>,
     pub flushed: Option<i64>,
     pub wiped: BTreeMap<String, u64>,
@@ -87,7 +92,16 @@ pub enum Row {
 impl State {
     /// The partitions that this worker has, in order; not those that it keeps copies of.
     pub fn partitions(&self) -> Vec<i32> {
-        let mut partitions: Vec<i32> = self.active().map(TaskState::partition).collect();
+        self.in_role("active")
+    }
+
+    /// Those of which it keeps copies.
+    pub fn standbys(&self) -> Vec<i32> {
+        self.in_role("standby")
+    }
+
+    fn in_role(&self, role: &str) -> Vec<i32> {
+        let mut partitions: Vec<i32> = self.tasks.iter().filter(|task| task.role == role).map(TaskState::partition).collect();
         partitions.sort_unstable();
         partitions
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::readiness::{Reason, Unready};
 use crate::rt::{self, Instant};
-use crate::state::{Horizon, Progress, WipeReason};
+use crate::state::{Horizon, Position, Progress, Together, WipeReason};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
@@ -273,6 +273,14 @@ impl Status {
         let near = |task: &Arc<TaskMeter>| task.copy_lag().is_some_and(|lag| lag <= recovery_lag);
         let standbys = self.standbys().filter(near).count() as i64;
         wanted >= 0 && self.tasks_running() >= wanted && standbys >= self.wanted_standbys.get()
+    }
+
+    /// All restores under way, also those of standbys.
+    pub fn restores(&self, now: Instant) -> Option<Together> {
+        let present = self.tasks().into_iter().filter(|task| task.stage() == Stage::Restoring);
+        let progress = present.flat_map(|task| task.tables.clone()).filter_map(|table| table.restore());
+        let readings: Vec<_> = progress.filter_map(|progress| progress.reading()).collect();
+        Together::of(&readings, now)
     }
 
     /// Records between committed offset and end, over all inputs of this worker; none while one of them isn't known, also because its
@@ -550,6 +558,8 @@ pub(crate) struct TableMeter {
     pub followed: Counter,
     /// The changelog offset that the store has reached.
     pub stored: Gauge,
+    /// When the store was known to be at the changelog's end, as it says itself: milliseconds since the epoch.
+    pub written_at: Gauge,
     /// The changelog offset that survives `kill -9`.
     pub flushed: Gauge,
     /// The changelog's end, for those that follow it.
@@ -567,6 +577,7 @@ impl TableMeter {
             restored: Counter::default(),
             followed: Counter::default(),
             stored: Gauge::default(),
+            written_at: Gauge::default(),
             flushed: Gauge::default(),
             horizon: Horizon::default(),
             wipes: Default::default(),
@@ -581,6 +592,12 @@ impl TableMeter {
     /// How often the store was emptied, by reason.
     pub fn wipes(&self) -> BTreeMap<WipeReason, u64> {
         self.wipes.lock().unwrap().clone()
+    }
+
+    /// What the store says of itself now.
+    pub fn store_at(&self, position: &Position) {
+        self.stored.set(position.next_offset);
+        self.written_at.set(position.written_at);
     }
 
     /// How many changelog records the store lacks, as far as known: offsets, an upper bound.

@@ -70,8 +70,7 @@ fn middle(paces: &[Pace], of: fn(&Pace) -> f64) -> Option<f64> {
 fn worker(programs: &Programs, brokers: &str, app: &str, shape: Shape, record: f64) -> Result<Pace> {
     let worker = Worker::start(&programs.worker, brokers, app, 1_000)?;
     let (warm, end) = worker.watch(shape.records, |state| {
-        let underway = state["restore"]["records"].as_u64().unwrap_or_default();
-        let done = sum(state, "tables", "restored") + underway;
+        let done = sum(state, "tables", "restored");
         (done, done == shape.records && state["ready"] == true)
     })?;
     let usage = worker.stop()?;

@@ -17,9 +17,6 @@ use crate::task::flusher::Flusher;
 use crate::task::shard::Message;
 use crate::topology::{Groups, Topology};
 
-/// A copy that lacks no more changelog records than this counts as caught up.
-const RECOVERY_LAG: u64 = 10_000;
-
 /// A worker as seen from outside its tasks: sends and queries.
 pub(crate) struct Running {
     pub producer: Arc<dyn Producer>,
@@ -27,6 +24,8 @@ pub(crate) struct Running {
     pub status: Arc<Status>,
     pub drain: DrainHandle,
     topology: Arc<Topology>,
+    /// A copy that lacks no more changelog records than this counts as caught up.
+    recovery_lag: u64,
     partitions: RwLock<Option<Vec<u32>>>,
     membership: RwLock<Option<Arc<dyn Membership>>>,
     shards: RwLock<Vec<mpsc::UnboundedSender<Message>>>,
@@ -43,13 +42,14 @@ pub(crate) struct StaleRow {
 }
 
 impl Running {
-    pub fn new(log: Arc<dyn Log>, topology: Arc<Topology>, status: Arc<Status>) -> Self {
+    pub fn new(log: Arc<dyn Log>, topology: Arc<Topology>, status: Arc<Status>, recovery_lag: u64) -> Self {
         Self {
             producer: log.producer(),
             log,
             status,
             drain: DrainHandle::new(),
             topology,
+            recovery_lag,
             partitions: RwLock::default(),
             membership: RwLock::default(),
             shards: RwLock::default(),
@@ -88,7 +88,7 @@ impl Running {
 
     /// Whether the worker is a member, every task that is its own runs, and every copy that it keeps is near its changelog's end.
     pub fn caught_up(&self) -> bool {
-        self.is_joined() && self.status.caught_up(RECOVERY_LAG)
+        self.is_joined() && self.status.caught_up(self.recovery_lag)
     }
 
     /// Records that this worker has still to process, where that is known.

@@ -94,8 +94,8 @@ async fn see_ends(log: &dyn Log, topology: &Topology, tasks: impl Iterator<Item 
     }
     let asked_at = rt::wall_millis();
     // What isn't answered is asked again at the next look; until then the lags are those of the last answer.
-    if let Ok(bounds) = log.bounds(&changelogs).await {
-        tables.iter().zip(bounds).for_each(|(table, bounds)| table.horizon.saw(bounds.end, asked_at));
+    if let Ok(ends) = log.ends(&changelogs).await {
+        tables.iter().zip(ends).for_each(|(table, end)| table.horizon.saw(end.offset, asked_at));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::log::{Log, LogError};
 use crate::readiness::Reason;
 use crate::rt::{self, Rt};
 use crate::settings::Resolved;
-use crate::state::{FlushLimits, Place, StoreError, Stores, Throttle};
+use crate::state::{ALL_BATCHES, BatchMemory, FlushLimits, Place, StoreError, StoreMemory, Stores, Throttle};
 use crate::status::Status;
 use crate::task::flusher::Flusher;
 use crate::task::shard::{self, Shared};
@@ -28,9 +28,11 @@ use crate::topology::{Groups, Topology};
 use crate::web::admin::{self, Admin};
 use crate::web::{self, Facts};
 
+mod ages;
 mod copies;
 pub(crate) mod drain;
 mod lag;
+mod progress;
 mod sources;
 mod tasks;
 mod topics;
@@ -179,7 +181,7 @@ impl Starting {
         });
         let stores = stores.await?;
         let log = transport::log(rt, &settings, app.id).await?;
-        let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone()));
+        let running = Arc::new(Running::new(log.clone(), topology.clone(), status.clone(), settings.recovery_lag));
         let server = web::bind(&settings).await?;
         let address = server.address();
         let admin = admin::bind(rt, &settings).await?;
@@ -264,7 +266,7 @@ fn place(settings: &Resolved) -> Place {
     match settings.store {
         crate::settings::Store::Memory => Place::Memory,
         #[cfg(feature = "rocksdb")]
-        crate::settings::Store::RocksDb => Place::Disk(settings.datadir.clone()),
+        crate::settings::Store::RocksDb => Place::Disk(settings.datadir.clone(), StoreMemory::new(settings.store_memory)),
         #[cfg(not(feature = "rocksdb"))]
         crate::settings::Store::RocksDb => unreachable!("settings refuse a store that isn't compiled in"),
     }
@@ -301,7 +303,8 @@ impl Joined {
         stops: &mut mpsc::UnboundedReceiver<()>,
     ) -> Result<End, Refusal> {
         let Self { rt, settings, topology, log, membership, stores, status, epochs, groups } = self;
-        let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval };
+        let bytes = StoreMemory::new(settings.store_memory).unflushed();
+        let limits = FlushLimits { records: settings.flush_records, interval: settings.flush_interval, bytes };
         let flusher = Arc::new(Flusher::new(limits));
         let flushing = rt::spawn({
             let flusher = flusher.clone();
@@ -319,12 +322,17 @@ impl Joined {
             status: status.clone(),
             failures,
             flusher,
+            tombstones: Arc::default(),
             throttle: settings.restore_rate.and_then(NonZeroU64::new).map(|rate| Arc::new(Throttle::new(rate))),
+            batches: Arc::new(BatchMemory::new(ALL_BATCHES)),
             epochs,
             tenure: Arc::default(),
             undrained: Arc::default(),
         };
         let copies = rt::spawn(copies::watch(log.clone(), shared.topology.clone(), status.clone(), membership.clone()));
+        let told = rt::spawn(progress::tell(status.clone()));
+        ages::learn(&shared).await;
+        let ages = rt::spawn(ages::watch(shared.clone()));
         // Where everything shares one thread nobody could look.
         let watching = (rt == Rt::threads()).then(|| {
             let watch = watchdog::watch(status.clone(), shared.topology.clone(), settings.clone(), shared.failures.clone());
@@ -406,6 +414,8 @@ impl Joined {
             watching.abort();
         }
         copies.abort();
+        ages.abort();
+        told.abort();
         flushing.abort();
         app.set_running(None);
         running.shards(Vec::new());

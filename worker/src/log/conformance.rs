@@ -177,6 +177,7 @@ promises! {
     what_is_too_large_is_not_taken,
     a_partition_that_is_not_there_takes_no_records,
     bounds_say_where_partitions_begin_and_end,
+    ends_and_epochs_agree_with_the_bounds_and_the_records,
     creating_a_topic_again_changes_nothing,
     a_position_that_is_not_in_the_log_is_told,
 }
@@ -342,6 +343,21 @@ async fn bounds_say_where_partitions_begin_and_end(world: World) {
     let bounds = world.log.bounds(&[world.at(2), world.at(1), world.at(0)]).await;
     assert_eq!(bounds, Ok(vec![Bounds { start: 3, end: 7 }, Bounds { start: 0, end: 0 }, Bounds { start: 0, end: 5 }]));
     assert_eq!(world.log.bounds(&[]).await, Ok(vec![]));
+}
+
+async fn ends_and_epochs_agree_with_the_bounds_and_the_records(world: World) {
+    world.fill(0, 7).await;
+    let of = [world.at(0), world.at(1)];
+    for _ in 0..2 {
+        let ends = world.log.ends(&of).await.expect("ends");
+        assert_eq!(ends.iter().map(|end| end.offset).collect::<Vec<_>>(), [7, 0]);
+        let epoch = world.source(0, 0).batch(1).await.expect("records")[0].leader_epoch;
+        assert_eq!(ends[0].leader_epoch, epoch);
+        assert_eq!(world.log.epoch_end(&of[0], epoch).await, Ok(Some(7)), "nobody has led it since");
+    }
+    let missing = TopicPartition::new(&world.topic, PARTITIONS);
+    assert!(matches!(world.log.ends(&[world.at(0), missing.clone()]).await, Err(LogError::UnknownTopic(_))));
+    assert!(matches!(world.log.epoch_end(&missing, 0).await, Err(LogError::UnknownTopic(_))));
 }
 
 async fn creating_a_topic_again_changes_nothing(world: World) {

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::time::TopicPartition;
 
@@ -20,6 +21,8 @@ mod partitioner;
 mod record;
 
 pub(crate) use delivery::Deliveries;
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) use kafka::on_kafka::{expire as delete_records, test_settings};
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{KafkaLog, KafkaSettings};
 pub(crate) use memory::MemoryLog;
@@ -59,6 +62,16 @@ pub(crate) trait Log: Send + Sync + 'static {
 
     /// First offset and end (the offset of the next record, open transactions included), in the order asked.
     fn bounds<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>>;
+
+    /// Where partitions end, in the order asked, from the leaders that were known last: for those who ask all the time.
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<LogEnd>, LogError>>;
+
+    /// The offset behind the last record of the largest leader's epoch that has records and is not larger than this one; none where
+    /// the log doesn't know the epoch. A log that was cut after it had been read ends it before where it was read to.
+    fn epoch_end<'a>(&'a self, of: &'a TopicPartition, epoch: i32) -> BoxFuture<'a, Result<Option<i64>, LogError>>;
+
+    /// How long these topics certainly keep a tombstone (`delete.retention.ms`). One of which that isn't known is missing from the answer.
+    fn tombstone_lives<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, Duration>, LogError>>;
 
     /// Reads a partition from `start` on. At most one reader of a partition and kind exists at a time; dropping it ends the fetch,
     /// and no other partition's fetch is touched by either.
@@ -171,6 +184,13 @@ pub(crate) struct NewTopic {
 pub(crate) struct Bounds {
     pub start: i64,
     pub end: i64,
+}
+
+/// Where a partition ends, and under which leader's epoch: −1 where that isn't known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    pub offset: i64,
+    pub leader_epoch: i32,
 }
 
 /// Why the log did not answer; what the worker does about it hangs on the kind.

@@ -33,8 +33,8 @@ pub(crate) struct Stored {
 }
 
 impl Record {
-    pub fn memory(offset: i64, timestamp: i64, stored: Arc<Stored>) -> Self {
-        Self { offset, timestamp, leader_epoch: 0, body: Body::Memory(stored) }
+    pub fn memory(offset: i64, timestamp: i64, leader_epoch: i32, stored: Arc<Stored>) -> Self {
+        Self { offset, timestamp, leader_epoch, body: Body::Memory(stored) }
     }
 
     #[cfg(feature = "kafka")]

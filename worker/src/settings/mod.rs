@@ -142,6 +142,11 @@ impl Settings {
         self.with("cache-memory", bytes.to_string())
     }
 
+    /// Bytes of memory of all tables on disk together.
+    pub fn store_memory(self, bytes: u64) -> Self {
+        self.with("store-memory", bytes.to_string())
+    }
+
     /// After how many changelog records a store is flushed to disk.
     pub fn flush_records(self, records: u64) -> Self {
         self.with("flush-records", records.to_string())

@@ -115,6 +115,8 @@ settings! {
         "Memory for records that are fetched ahead, over all partitions";
     "cache-memory" cache_memory: Size => u64 = "64MiB",
         "Memory for rows of tables";
+    "store-memory" store_memory: Size => u64 = "192MiB",
+        "Memory of all tables on disk together: what is not flushed yet, and what was read";
     "flush-records" flush_records: Count => u64 = "100000",
         "After how many changelog records a store is flushed to disk; a killed worker replays about as many";
     "flush-interval" flush_interval: Span => Duration = "30s",

@@ -127,6 +127,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
         .on_decode_error(OnDecodeError::Skip)
         .fetch_memory(1)
         .cache_memory(1 << 20)
+        .store_memory(3 << 20)
         .flush_records(2_000)
         .flush_interval(mins(90))
         .restore_rate(5)
@@ -168,6 +169,7 @@ fn every_method_of_settings_sets_a_setting_of_the_table() {
             "skip",
             "1",
             "1MiB",
+            "3MiB",
             "2000",
             "1h30m",
             "5",

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::log::Row;
 use crate::rt::sim::Sim;
-use crate::state::{KeyValue, Position, StateStore, StoreError, StoreId};
+use crate::state::{self, KeyValue, Position, StateStore, StoreError, StoreId};
 
 #[derive(Default)]
 pub(crate) struct Disk {
@@ -101,13 +101,15 @@ impl StateStore for Store {
         Ok(self.files.lock().unwrap().live.rows.get(key).cloned())
     }
 
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
+    fn apply(&self, batch: &dyn state::Rows, position: &Position) -> Result<(), StoreError> {
         if self.full.load(Ordering::Relaxed) {
             return Err(StoreError::Full("simulated".into()));
         }
         let mut files = self.files.lock().unwrap();
-        files.live.apply(rows, position);
-        files.unflushed.push((rows.to_vec(), *position));
+        let mut rows = Vec::new();
+        batch.each(&mut |key, value| rows.push(Row { key: key.to_vec(), value: value.map(<[u8]>::to_vec) }));
+        files.live.apply(&rows, position);
+        files.unflushed.push((rows, *position));
         Ok(())
     }
 

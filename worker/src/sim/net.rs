@@ -12,8 +12,8 @@ use std::time::Duration;
 use super::app::CHANGELOG;
 use super::world::{Cluster, cluster};
 use crate::log::{
-    Bounds, BoxFuture, Deliveries, Fetch, Header, Log, LogError, MemoryLog, NewTopic, Outgoing, ProduceError, Producer, Reader,
-    Record, Row, TopicFacts, Wake,
+    Bounds, BoxFuture, Deliveries, Fetch, Header, Log, LogEnd, LogError, MemoryLog, NewTopic, Outgoing, ProduceError, Producer,
+    Reader, Record, Row, TopicFacts, Wake,
 };
 use crate::rt;
 use crate::rt::sim::ProcessId;
@@ -110,6 +110,29 @@ impl Log for FarLog {
             // The answer has its way too.
             self.end.travel(&[]).await?;
             bounds
+        })
+    }
+
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<LogEnd>, LogError>> {
+        Box::pin(async move {
+            self.end.travel(of).await?;
+            let ends = self.log.ends(of).await;
+            self.end.travel(&[]).await?;
+            ends
+        })
+    }
+
+    fn epoch_end<'a>(&'a self, of: &'a TopicPartition, epoch: i32) -> BoxFuture<'a, Result<Option<i64>, LogError>> {
+        Box::pin(async move {
+            self.end.travel(std::slice::from_ref(of)).await?;
+            self.log.epoch_end(of, epoch).await
+        })
+    }
+
+    fn tombstone_lives<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, Duration>, LogError>> {
+        Box::pin(async move {
+            self.end.travel(&[]).await?;
+            self.log.tombstone_lives(topics).await
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-use super::{Position, StateStore};
+use super::{NO_ROWS, Position, StateStore};
 use crate::log::Row;
 
 /// The suite as tests of the calling module. `$open` makes a new, empty store and what has to live as long as it.
@@ -78,7 +78,7 @@ pub(super) fn scans_in_order(store: &dyn StateStore) {
 
 pub(super) fn position_moves_alone(store: &dyn StateStore) {
     store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
-    store.apply(&[], &at(9)).unwrap();
+    store.apply(&NO_ROWS, &at(9)).unwrap();
     assert_eq!(store.position().unwrap(), Some(at(9)));
     assert_eq!(store.get(b"a").unwrap(), Some(b"1".to_vec()));
 }

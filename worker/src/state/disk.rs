@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::rocks::{RocksStore, Shared};
-use super::{Position, StoreError, StoreId, position};
+use super::{Position, StoreError, StoreId, StoreMemory, position};
 
 /// The layout's version. Another layout gets another folder: stores are rebuilt from their changelogs, never migrated.
 const LAYOUT: &str = "v1";
@@ -24,11 +24,11 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    pub fn open(datadir: &Path) -> Result<Self, StoreError> {
+    pub fn open(datadir: &Path, memory: StoreMemory) -> Result<Self, StoreError> {
         let root = datadir.join(LAYOUT);
         fs::create_dir_all(&root).map_err(|error| failed("create", &root, &error))?;
         let lock = lock(datadir)?;
-        Ok(Self { root, shared: Shared::new()?, _lock: lock })
+        Ok(Self { root, shared: Shared::new(memory)?, _lock: lock })
     }
 
     pub fn store(&self, table: &str, partition: u32) -> Result<RocksStore, StoreError> {
@@ -130,14 +130,15 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> StoreError {
 mod tests {
     use tempfile::TempDir;
 
+    use crate::log::Row;
     use crate::state::conformance::{at, row};
     use crate::state::stores::Opened;
-    use crate::state::{Place, StoreError, Stores, WipeReason};
+    use crate::state::{Applied, FlushLimits, FlushPolicy, Place, StoreError, StoreMemory, Stores, WipeReason};
 
     use super::*;
 
     fn stores(datadir: &TempDir) -> std::sync::Arc<Stores> {
-        Stores::open(&Place::Disk(datadir.path().to_path_buf())).unwrap()
+        Stores::open(&Place::Disk(datadir.path().to_path_buf(), StoreMemory::default())).unwrap()
     }
 
     fn files(folder: &Path) -> Vec<PathBuf> {
@@ -162,7 +163,7 @@ mod tests {
         let first = stores(&datadir);
         let store = first.store("counts", 0).unwrap().store;
         drop(first);
-        let place = Place::Disk(datadir.path().to_path_buf());
+        let place = Place::Disk(datadir.path().to_path_buf(), StoreMemory::default());
         let Err(StoreError::InUse(why)) = Stores::open(&place).map(drop) else { panic!("the store is open") };
         assert!(why.contains("lock"), "{why}");
         drop(store);
@@ -284,6 +285,67 @@ mod tests {
         let (files, threads) = (open_files(datadir.path()), rocksdb_threads());
         assert!(files < 100 * 16, "{files} files");
         assert!(threads <= 8, "{threads} threads");
+    }
+
+    /// In a process of its own, whose memory is nobody else's.
+    #[test]
+    fn four_hundred_stores_stay_within_their_memory() {
+        const NAME: &str = "state::disk::tests::four_hundred_stores_stay_within_their_memory";
+        const CHILD: &str = "FAUST_TEST_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            return fill_four_hundred();
+        }
+        let program = std::env::current_exe().unwrap();
+        let child = std::process::Command::new(program).args(["--exact", NAME, "--nocapture"]).env(CHILD, "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
+        assert!(child.status.success(), "{out}{err}");
+    }
+
+    fn fill_four_hundred() {
+        const STORES: u32 = 400;
+        const ROUNDS: i64 = 8;
+        const MEMORY: u64 = 24 << 20;
+        /// What a database costs beside: handles, options, versions, the smallest write buffer.
+        const EACH: u64 = 320 << 10;
+        let datadir = TempDir::new().unwrap();
+        let memory = StoreMemory::new(MEMORY);
+        let limits = FlushLimits { records: u64::MAX, interval: crate::time::hours(1), bytes: memory.unflushed() };
+        let mut policy = FlushPolicy::new(limits);
+        let before = resident_bytes();
+        let all = Stores::open(&Place::Disk(datadir.path().to_path_buf(), memory)).unwrap();
+        let opened: Vec<_> = (0..STORES).map(|partition| all.store("counts", partition).unwrap().store).collect();
+        let id = |partition| StoreId { table: "counts".into(), partition };
+        (0..STORES).for_each(|partition| policy.opened(id(partition), None));
+        let mut written = 0;
+        for round in 0..ROUNDS {
+            for (partition, store) in (0..).zip(&opened) {
+                let value =
+                    format!("{:x}", (u64::from(partition) * ROUNDS as u64 + round as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                        .repeat(8);
+                let rows: Vec<Row> = (0..200).map(|n| row(format!("{n:03} {round}"), Some(&value))).collect();
+                store.apply(&rows, &at(round)).unwrap();
+                let applied = Applied::of(&rows);
+                written += applied.bytes();
+                policy.note(&id(partition), applied, crate::rt::now());
+                for due in policy.due(crate::rt::now()) {
+                    let position = crate::state::flush(&*opened[due.partition as usize]).unwrap();
+                    policy.flushed(&due, position.as_ref());
+                }
+                assert!(store.get(b"000 0").unwrap().is_some());
+            }
+        }
+        let (grown, files) = (resident_bytes() - before, open_files(datadir.path()));
+        let bound = MEMORY + u64::from(STORES) * EACH;
+        println!("{} MiB written, {} MiB resident, {files} files", written >> 20, grown >> 20);
+        assert!(written > 4 * MEMORY, "{written} bytes");
+        assert!(grown < bound, "{grown} bytes, {bound} are allowed");
+        assert!(files < STORES as usize * 16, "{files} files");
+    }
+
+    fn resident_bytes() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
     }
 
     /// Other tests of this process have files open too, but not these.

@@ -8,12 +8,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Position, StateStore, StoreError};
-use crate::log::Row;
+use super::{Position, Rows, StateStore, StoreError};
 use crate::rt::Instant;
 
-/// Bytes that all stores of a worker may hold unflushed.
-pub(super) const UNFLUSHED_BYTES: u64 = 64 << 20;
 /// What RocksDB's write buffer spends on a row beside key and value.
 const ROW_OVERHEAD: u64 = 48;
 /// After a flush that failed.
@@ -26,11 +23,13 @@ pub(crate) struct StoreId {
     pub partition: u32,
 }
 
-/// The settings `flush-records` and `flush-interval`.
+/// The settings `flush-records` and `flush-interval`, and a part of `store-memory`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlushLimits {
     pub records: u64,
     pub interval: Duration,
+    /// What all stores of the worker may hold unflushed.
+    pub bytes: u64,
 }
 
 /// How much was applied to a store.
@@ -65,9 +64,21 @@ pub(crate) fn flush(store: &dyn StateStore) -> Result<Option<Position>, StoreErr
 }
 
 impl Applied {
-    pub fn of(rows: &[Row]) -> Self {
-        let bytes = |row: &Row| (row.key.len() + row.value.as_ref().map_or(0, Vec::len)) as u64 + ROW_OVERHEAD;
-        Self { records: rows.len() as u64, bytes: rows.iter().map(bytes).sum() }
+    /// A position without rows.
+    pub const POSITION: Self = Self { records: 1, bytes: ROW_OVERHEAD };
+
+    #[cfg(all(test, feature = "rocksdb"))]
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+
+    pub fn of(rows: &dyn Rows) -> Self {
+        let mut applied = Self::default();
+        rows.each(&mut |key, value| {
+            applied.records += 1;
+            applied.bytes += (key.len() + value.map_or(0, <[u8]>::len)) as u64 + ROW_OVERHEAD;
+        });
+        applied
     }
 
     /// The same rows, as what so many changelog records came to.
@@ -112,7 +123,7 @@ impl FlushPolicy {
         for id in &due {
             self.start(id);
         }
-        while self.stores.values().map(|state| state.applied.bytes).sum::<u64>() > UNFLUSHED_BYTES {
+        while self.stores.values().map(|state| state.applied.bytes).sum::<u64>() > self.limits.bytes {
             let free = self.stores.iter().filter(|(_, state)| state.may_flush(now));
             let Some((largest, _)) = free.max_by_key(|(_, state)| state.applied.bytes) else { break };
             let largest = largest.clone();
@@ -194,7 +205,7 @@ mod tests {
     use crate::state::conformance::{at, row};
     use crate::time::{millis, secs};
 
-    const LIMITS: FlushLimits = FlushLimits { records: 100, interval: secs(30) };
+    const LIMITS: FlushLimits = FlushLimits { records: 100, interval: secs(30), bytes: 64 << 20 };
 
     fn id(partition: u32) -> StoreId {
         StoreId { table: "counts".to_string(), partition }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::RwLock;
 
-use super::{KeyValue, Position, StateStore, StoreError};
-use crate::log::Row;
+use super::{KeyValue, Position, Rows, StateStore, StoreError};
 
 #[derive(Default)]
 pub(super) struct MemoryStore(RwLock<Inner>);
@@ -20,14 +19,14 @@ impl StateStore for MemoryStore {
         Ok(self.0.read().unwrap().rows.get(key).cloned())
     }
 
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
+    fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
         let mut inner = self.0.write().unwrap();
-        for row in rows {
-            match &row.value {
-                Some(value) => inner.rows.insert(row.key.clone(), value.clone()),
-                None => inner.rows.remove(&row.key),
+        rows.each(&mut |key, value| {
+            match value {
+                Some(value) => inner.rows.insert(key.to_vec(), value.to_vec()),
+                None => inner.rows.remove(key),
             };
-        }
+        });
         inner.position = Some(*position);
         Ok(())
     }

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::log::{Row, TopicId};
+use crate::log::TopicId;
 
+mod budget;
 #[cfg(test)]
 mod conformance;
 #[cfg(feature = "rocksdb")]
@@ -17,11 +18,19 @@ mod position;
 mod restore;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod rows;
 mod stores;
+mod tombstones;
 
+pub(crate) use budget::StoreMemory;
 pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId, flush};
-pub(crate) use restore::{Horizon, Limits, Listener, Progress, Replay, Restore, RestoreError, Size, Span, Throttle};
+pub(crate) use restore::{
+    ALL_BATCHES, BatchMemory, ChangelogFacts, Horizon, Limits, Listener, Progress, Replay, Restore, RestoreError, Size, Span,
+    Throttle, Together,
+};
+pub(crate) use rows::{NO_ROWS, Rows, Take};
 pub(crate) use stores::Stores;
+pub(crate) use tombstones::TombstoneLives;
 
 /// Rows of one partition of one table. Keys and values are the bytes of the changelog.
 ///
@@ -29,9 +38,16 @@ pub(crate) use stores::Stores;
 pub(crate) trait StateStore: Send + Sync {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Writes rows (sorted by key, each key once) and the position that they bring the store to, as one batch: after a crash either
-    /// all of it is there or nothing.
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError>;
+    /// Writes rows and the position that they bring the store to, as one batch: after a crash either all of it is there or nothing.
+    fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError>;
+
+    /// Writes that the store, if it is still at this offset, was at the changelog's end at `written_at`.
+    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
+        match self.position()? {
+            Some(position) if position.next_offset == next_offset => self.apply(&NO_ROWS, &Position { written_at, ..position }),
+            _ => Ok(()),
+        }
+    }
 
     /// Where the store is in its changelog; none in a new one.
     fn position(&self) -> Result<Option<Position>, StoreError>;
@@ -64,7 +80,7 @@ pub(crate) struct Position {
 pub(crate) enum Place {
     Memory,
     #[cfg(feature = "rocksdb")]
-    Disk(PathBuf),
+    Disk(PathBuf, StoreMemory),
 }
 
 /// Why a store failed.
@@ -107,6 +123,10 @@ pub(crate) enum WipeReason {
     OtherChangelog,
     /// The position lies outside of the changelog: records that the store needs, or has, are not in it.
     OffsetOutOfRange,
+    /// The changelog was cut, as by an unclean election, and has grown again: the store has rows of records that aren't in it.
+    LogDiverged,
+    /// It is so old that the changelog may have lost a tombstone that it never got: a row that was deleted would come back.
+    TombstonesExpired,
 }
 
 impl std::fmt::Display for WipeReason {
@@ -115,6 +135,8 @@ impl std::fmt::Display for WipeReason {
             Self::Corrupt => "corrupt",
             Self::OtherChangelog => "other_changelog",
             Self::OffsetOutOfRange => "offset_out_of_range",
+            Self::LogDiverged => "log_diverged",
+            Self::TombstonesExpired => "tombstones_expired",
         })
     }
 }

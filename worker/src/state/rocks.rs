@@ -8,17 +8,13 @@ use std::path::Path;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, LogLevel, Options, ReadOptions};
 use rocksdb::{ErrorKind, WriteBatch, WriteBufferManager, WriteOptions};
 
-use super::{KeyValue, Position, StateStore, StoreError, flush, position};
-use crate::log::Row;
+use super::{KeyValue, Position, Rows, StateStore, StoreError, StoreMemory, position};
 
 const POSITION: [u8; 1] = [0];
 const ROW: u8 = 1;
 const BEHIND_ROWS: [u8; 1] = [2];
 
-const BLOCK_CACHE: usize = 64 << 20;
 const WRITE_BUFFER: usize = 8 << 20;
-/// Above what [`flush::FlushPolicy`] allows: it picks the stores, RocksDB would flush whichever writes.
-const ALL_WRITE_BUFFERS: usize = 2 * flush::UNFLUSHED_BYTES as usize;
 /// Per database; hundreds of them share the process's limit.
 const OPEN_FILES: i32 = 32;
 
@@ -34,13 +30,17 @@ pub(super) struct RocksStore {
 }
 
 impl Shared {
-    pub fn new() -> Result<Self, StoreError> {
+    pub fn new(memory: StoreMemory) -> Result<Self, StoreError> {
         let mut env = Env::new().map_err(failed)?;
         env.set_low_priority_background_threads(2);
         env.set_high_priority_background_threads(2);
 
         let mut blocks = BlockBasedOptions::default();
-        blocks.set_block_cache(&Cache::new_lru_cache(BLOCK_CACHE));
+        // One bound for both: what is written takes its room from the blocks that were read.
+        let cache = Cache::new_lru_cache(memory.all() as usize);
+        let write_buffers =
+            WriteBufferManager::new_write_buffer_manager_with_cache(memory.write_buffers() as usize, false, cache.clone());
+        blocks.set_block_cache(&cache);
         blocks.set_bloom_filter(10.0, false);
         // In the cache, or their memory would grow with the tables, outside of every bound.
         blocks.set_cache_index_and_filter_blocks(true);
@@ -51,7 +51,7 @@ impl Shared {
         options.set_env(&env);
         options.set_block_based_table_factory(&blocks);
         options.set_compression_type(DBCompressionType::Lz4);
-        options.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(ALL_WRITE_BUFFERS, false));
+        options.set_write_buffer_manager(&write_buffers);
         options.set_write_buffer_size(WRITE_BUFFER);
         options.set_arena_block_size(64 << 10);
         options.set_max_background_jobs(4);
@@ -73,6 +73,8 @@ impl Shared {
         let db = DB::open(&self.options, folder).map_err(not_opened)?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
+        // Batches are sorted: each row is looked for from where the one before went.
+        unlogged.set_memtable_insert_hint_per_batch(true);
         let store = RocksStore { db, unlogged };
         store.position()?;
         Ok(store)
@@ -84,18 +86,18 @@ impl StateStore for RocksStore {
         self.db.get(row_key(key)).map_err(failed)
     }
 
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
+    fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
-        let mut key = Vec::new();
-        for row in rows {
-            key.clear();
-            key.push(ROW);
-            key.extend_from_slice(&row.key);
-            match &row.value {
-                Some(value) => batch.put(&key, value),
-                None => batch.delete(&key),
+        let mut bytes = Vec::new();
+        rows.each(&mut |key, value| {
+            bytes.clear();
+            bytes.push(ROW);
+            bytes.extend_from_slice(key);
+            match value {
+                Some(value) => batch.put(&bytes, value),
+                None => batch.delete(&bytes),
             }
-        }
+        });
         batch.put(POSITION, position::encode(position));
         self.db.write_opt(batch, &self.unlogged).map_err(failed)
     }
@@ -168,7 +170,7 @@ mod tests {
     use crate::state::conformance::{at, row, suite};
 
     fn open(folder: &Path) -> RocksStore {
-        Shared::new().unwrap().open(folder).unwrap()
+        Shared::new(StoreMemory::default()).unwrap().open(folder).unwrap()
     }
 
     suite!(|| {
@@ -228,6 +230,6 @@ mod tests {
     fn a_database_that_is_open_elsewhere_is_in_use() {
         let home = TempDir::new().unwrap();
         let _first = open(home.path());
-        assert!(matches!(Shared::new().unwrap().open(home.path()), Err(StoreError::InUse(_))));
+        assert!(matches!(Shared::new(StoreMemory::default()).unwrap().open(home.path()), Err(StoreError::InUse(_))));
     }
 }

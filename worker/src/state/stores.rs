@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 #[cfg(feature = "rocksdb")]
 use super::disk::Disk;
 use super::memory::MemoryStore;
-use super::{KeyValue, Place, Position, SharedStore, StateStore, StoreError, StoreId, WipeReason};
-use crate::log::Row;
+use super::rows::are_sorted;
+use super::{KeyValue, Place, Position, Rows, SharedStore, StateStore, StoreError, StoreId, WipeReason};
 
 /// The stores of one worker and their place. The place is given up when this and every store of it are dropped.
 ///
@@ -60,7 +60,7 @@ impl Stores {
         let home = match place {
             Place::Memory => Home::Memory,
             #[cfg(feature = "rocksdb")]
-            Place::Disk(datadir) => Home::Disk(Disk::open(datadir)?),
+            Place::Disk(datadir, memory) => Home::Disk(Disk::open(datadir, *memory)?),
         };
         Ok(Arc::new(Self { home, slots: Mutex::default() }))
     }
@@ -178,14 +178,23 @@ impl StateStore for Hold {
         self.store(&self.slot())?.get(key)
     }
 
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
-        debug_assert!(rows.is_sorted_by(|a, b| a.key < b.key), "rows of {} are not sorted or not unique", self.id);
+    fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        debug_assert!(are_sorted(rows), "rows of {} are not sorted or not unique", self.id);
         // Held to the end: the next holder gets the store only once this batch is in it.
         let slot = self.slot();
         if slot.writer != self.number {
             return Err(StoreError::Superseded(self.id.to_string()));
         }
         self.store(&slot)?.apply(rows, position)
+    }
+
+    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
+        // No batch may get in between its look and its write.
+        let slot = self.slot.write().unwrap();
+        if slot.writer != self.number {
+            return Err(StoreError::Superseded(self.id.to_string()));
+        }
+        self.store(&slot)?.confirm(next_offset, written_at)
     }
 
     fn position(&self) -> Result<Option<Position>, StoreError> {
@@ -224,6 +233,7 @@ impl Drop for Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::NO_ROWS;
     use crate::state::conformance::{at, row};
 
     #[test]
@@ -231,8 +241,8 @@ mod tests {
         let stores = Stores::open(&Place::Memory).unwrap();
         let before = stores.store("counts", 0).unwrap().store;
         let after = stores.store("counts", 0).unwrap().store;
-        assert_eq!(before.apply(&[], &at(1)), Err(StoreError::Superseded("counts[0]".to_string())));
-        assert_eq!(after.apply(&[], &at(2)), Ok(()));
+        assert_eq!(before.apply(&NO_ROWS, &at(1)), Err(StoreError::Superseded("counts[0]".to_string())));
+        assert_eq!(after.apply(&NO_ROWS, &at(2)), Ok(()));
         assert_eq!(before.position(), Ok(Some(at(2))), "it may still read");
     }
 

@@ -3,6 +3,7 @@
 //! A store may lag: until its rows are in it they stay in the overlay, and who opens the store later replays what it lacks. So commits
 //! that follow each other quickly are applied together, each row once.
 
+use std::collections::HashMap;
 use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,9 +13,13 @@ use super::{Task, TaskTable, Verdict};
 use crate::log::Row;
 use crate::rt::{self, Instant};
 use crate::state::{Applied, Position, StoreError};
+use crate::time::TopicPartition;
 
 /// How far a store lags behind the commits at most, in the usual case.
 const LAG: Duration = Duration::from_secs(1);
+
+/// How long the rows wait for their changelogs' epochs.
+const EPOCHS: Duration = Duration::from_secs(1);
 
 /// What is committed and not yet in a table's store.
 #[derive(Default)]
@@ -69,15 +74,17 @@ pub(super) fn is_due(shard: &Shard, tasks: &[Rc<Task>]) -> bool {
 /// Brings the task's stores to the last commit.
 pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> {
     let _one_at_a_time = task.applying.lock().await;
+    let unapplied: Vec<_> = task.tables.iter().map(|table| mem::take(&mut *table.unapplied.borrow_mut())).collect();
+    let epochs = leader_epochs(shard, task, &unapplied).await;
     let mut result = Ok(());
-    for (at, table) in task.tables.iter().enumerate() {
-        let Unapplied { rows, position: Some(position), generation, .. } = mem::take(&mut *table.unapplied.borrow_mut()) else {
-            continue;
-        };
+    for ((table, meter), unapplied) in task.tables.iter().zip(&task.meter.tables).zip(unapplied) {
+        let Unapplied { rows, position: Some(position), generation, .. } = unapplied else { continue };
+        let leader_epoch = epochs.get(&table.changelog).copied().unwrap_or(position.leader_epoch);
+        let position = Position { leader_epoch, ..position };
         match apply_rows(shard, table, rows, position).await {
             Ok(()) => {
                 table.overlay.applied(generation);
-                task.meter.tables[at].stored.set(position.next_offset);
+                meter.store_at(&position);
             }
             Err(_) if mutant!("failed apply counts as done") => table.overlay.applied(generation),
             Err(error) => {
@@ -89,6 +96,20 @@ pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> 
     // Tasks that the bound had parked look again.
     task.wake();
     result
+}
+
+/// The leader's epoch of each changelog that has got rows, asked now that all of them are delivered: one that is older than a row would
+/// have a good store rebuilt, a newer one does no harm. What isn't known in time is left out, and its store goes unchecked.
+async fn leader_epochs(shard: &Shard, task: &Task, unapplied: &[Unapplied]) -> HashMap<TopicPartition, i32> {
+    let written = task.tables.iter().zip(unapplied).filter(|(_, unapplied)| unapplied.position.is_some());
+    let changelogs: Vec<TopicPartition> = written.map(|(table, _)| table.changelog.clone()).collect();
+    if changelogs.is_empty() {
+        return HashMap::new();
+    }
+    match tokio::time::timeout(EPOCHS, shard.log.ends(&changelogs)).await {
+        Ok(Ok(ends)) => changelogs.iter().cloned().zip(ends.into_iter().map(|end| end.leader_epoch)).collect(),
+        _ => HashMap::new(),
+    }
 }
 
 async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Position) -> Result<(), StoreError> {

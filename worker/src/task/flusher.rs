@@ -62,6 +62,21 @@ impl Flusher {
         self.policy.lock().unwrap().is_reached_by(id, records)
     }
 
+    /// Writes into a store that is in use that it was at its changelog's end at `seen`.
+    pub async fn confirm(&self, rt: Rt, meter: &TableMeter, seen: i64) {
+        let id = StoreId { table: meter.table.to_string(), partition: meter.partition };
+        let Some(store) = self.store(&id) else { return };
+        let at = meter.stored.get();
+        match rt.blocking(move || store.confirm(at, seen)).await {
+            Ok(()) => {
+                meter.written_at.set(seen);
+                self.note(&id, Applied::POSITION);
+            }
+            // Whoever works with the store meets it too, and says it.
+            Err(error) => tracing::debug!("{id}: its age is not written: {error}"),
+        }
+    }
+
     /// Flushes what is due, for ever.
     pub async fn run(&self, rt: Rt) {
         loop {

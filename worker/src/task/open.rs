@@ -7,13 +7,16 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use super::shard::Shard;
-use super::tables::shelves_of;
+use super::tables::{Open, shelves_of};
 use super::{TaskId, TaskTable};
 use crate::group::GroupError;
 use crate::log::{Bounds, LogError};
 use crate::state::{RestoreError, StoreError};
 use crate::status::{DropReason, InputMeter, Stage, TaskMeter};
+use crate::table::TableNode;
 use crate::time::TopicPartition;
 
 /// Why a task can't be opened.
@@ -44,24 +47,26 @@ pub(super) async fn open(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) 
     let mut shelves = Vec::new();
     let mut history = false;
     for shelf in shelves_of(shard, id, meter) {
-        let bounds = shelf.bounds(shard).await?;
-        history |= bounds.end > bounds.start;
-        shelves.push((shelf, bounds));
+        let asked = shelf.bounds(shard).await?;
+        history |= asked.bounds.end > asked.bounds.start;
+        shelves.push((shelf, asked));
     }
     let starts = starts(&meter.inputs, &committed, &bounds, history)?;
 
-    let mut tables = Vec::new();
-    for (node, (shelf, bounds)) in group.tables.iter().zip(shelves) {
-        meter.enter(Stage::Restoring);
-        let mut open = shelf.open(shard, bounds).await?;
-        if open.is_cold(bounds) {
+    meter.enter(Stage::Restoring);
+    let mut open = Vec::new();
+    for (shelf, asked) in &shelves {
+        let table = shelf.open(shard, *asked).await?;
+        if table.is_cold(*asked) {
             shard.membership.cold();
         }
-        open.restore().await?;
-        let (store, facts) = (open.store.clone(), open.facts);
-        drop(open);
-        tables.push(TaskTable::new(node, store, shelf.changelog, facts, &shard.budget));
+        open.push(table);
     }
+    try_join_all(open.iter_mut().map(Open::restore)).await?;
+    let table = |(node, open): (&&'static TableNode, &Open<'_>)| {
+        TaskTable::new(node, open.store.clone(), open.changelog().clone(), open.facts, &shard.budget)
+    };
+    let tables = group.tables.iter().zip(&open).map(table).collect();
     let missing: Vec<_> = partitions.iter().cloned().zip(starts.iter().copied()).collect();
     if !mutant!("start is not committed") {
         shard.membership.commit(missing).await?;

@@ -17,7 +17,7 @@ use crate::group::Membership;
 use crate::log::{Log, Producer};
 use crate::rt::{Ended, Rt};
 use crate::settings::Resolved;
-use crate::state::{SharedStore, StoreId, Stores, Throttle};
+use crate::state::{BatchMemory, SharedStore, StoreId, Stores, Throttle, TombstoneLives};
 use crate::status::{InputMeter, Status, TableMeter, TaskMeter};
 use crate::table::TableNode;
 use crate::table::budget::Budget;
@@ -56,8 +56,12 @@ pub(crate) struct Shared {
     pub status: Arc<Status>,
     pub failures: mpsc::UnboundedSender<Failure>,
     pub flusher: Arc<Flusher>,
+    /// How long changelogs keep tombstones.
+    pub tombstones: Arc<TombstoneLives>,
     /// Of all restores together.
     pub throttle: Option<Arc<Throttle>>,
+    /// What their batches hold together.
+    pub batches: Arc<BatchMemory>,
     pub epochs: Arc<AtomicU64>,
     /// Counts the memberships that were lost. A task belongs to the tenure that it was given in; once that is over it may write nothing
     /// any more, also before its shard has heard of it.

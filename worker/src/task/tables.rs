@@ -9,8 +9,8 @@ use super::shard::Shared;
 use crate::log::{Bounds, LogError, TopicFacts};
 use crate::rt;
 use crate::state::{
-    Applied, Limits, Listener, Position, Progress, Replay, Restore, RestoreError, SharedStore, Size, Span, StoreError, StoreId,
-    WipeReason,
+    Applied, ChangelogFacts, Limits, Listener, Position, Progress, Replay, Restore, RestoreError, SharedStore, Size, Span,
+    StoreError, StoreId, WipeReason,
 };
 use crate::status::{TableMeter, TaskMeter};
 use crate::table::TableNode;
@@ -25,6 +25,13 @@ pub(super) struct Shelf {
     pub id: StoreId,
     pub changelog: TopicPartition,
     pub meter: Arc<TableMeter>,
+}
+
+/// Where a changelog begins and ends, and when that was asked.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    pub bounds: Bounds,
+    at: i64,
 }
 
 /// The same with its store open, which is no further than where its changelog says.
@@ -62,15 +69,15 @@ pub(super) fn shelves_of(shared: &Shared, id: TaskId, meter: &TaskMeter) -> Vec<
 
 impl Shelf {
     /// Where the changelog begins and ends now.
-    pub async fn bounds(&self, shared: &Shared) -> Result<Bounds, LogError> {
-        let asked_at = rt::wall_millis();
+    pub async fn bounds(&self, shared: &Shared) -> Result<Asked, LogError> {
+        let at = rt::wall_millis();
         let bounds = shared.log.bounds(std::slice::from_ref(&self.changelog)).await?[0];
-        self.meter.horizon.saw(bounds.end, asked_at);
-        Ok(bounds)
+        self.meter.horizon.saw(bounds.end, at);
+        Ok(Asked { bounds, at })
     }
 
     /// Opens the store, and empties it if what it has can't be brought to the end of this changelog.
-    pub async fn open<'a>(&'a self, shared: &'a Shared, bounds: Bounds) -> Result<Open<'a>, OpenError> {
+    pub async fn open<'a>(&'a self, shared: &'a Shared, asked: Asked) -> Result<Open<'a>, OpenError> {
         let topic = &self.changelog.topic;
         let facts = shared.log.topics(std::slice::from_ref(topic)).await?;
         let facts = *facts.get(topic).ok_or_else(|| LogError::UnknownTopic(topic.clone()))?;
@@ -84,12 +91,20 @@ impl Shelf {
         if let Some(reason) = opened.wiped {
             self.note_wipe(reason);
         }
-        let at_end = Span { topic_id: facts.id, from: bounds.end, to: bounds.end };
         let bounds = match mutant!("restore ends before the end") {
-            true => Bounds { end: bounds.end - (bounds.end - bounds.start).min(1), ..bounds },
-            false => bounds,
+            true => Bounds { end: asked.bounds.end - (asked.bounds.end - asked.bounds.start).min(1), ..asked.bounds },
+            false => asked.bounds,
         };
-        let (span, flushed) = match Restore::plan(stored, facts.id, bounds) {
+        let changelog = ChangelogFacts {
+            topic_id: facts.id,
+            bounds,
+            asked_at: asked.at,
+            epoch_end: self.epoch_end(shared, stored).await?,
+            tombstone_life: shared.tombstones.of(topic),
+        };
+        let end = asked.bounds.end;
+        let at_end = Span { topic_id: facts.id, from: end, to: end, asked_at: asked.at };
+        let (span, flushed) = match Restore::plan(stored, &changelog) {
             Restore::Replay(_) if stored.is_some() && mutant!("copy with a lag taken as it is") => (at_end, stored),
             Restore::UpToDate => (at_end, stored),
             Restore::Replay(span) => (span, stored),
@@ -102,9 +117,22 @@ impl Shelf {
         self.meter.stored.set(span.from);
         let before = shared.flusher.opened(&self.id, store.clone(), self.meter.clone(), flushed.as_ref());
         shared.rt.blocking(move || drop(before)).await;
-        let limits = Limits { batch_records: BATCH_RECORDS, batch_bytes: BATCH_BYTES, throttle: shared.throttle.clone() };
+        let limits = Limits {
+            batch_records: BATCH_RECORDS,
+            batch_bytes: BATCH_BYTES,
+            throttle: shared.throttle.clone(),
+            memory: shared.batches.clone(),
+        };
         let replay = Replay::begin(shared.rt, &*shared.log, &self.changelog, store.clone(), span, limits).await?;
         Ok(Open { store, facts, replay, span, shelf: self, shared })
+    }
+
+    /// Where the leader's epoch ends under which the store has read last.
+    async fn epoch_end(&self, shared: &Shared, stored: Option<Position>) -> Result<Option<i64>, LogError> {
+        match stored.filter(|position| position.leader_epoch >= 0) {
+            Some(position) => shared.log.epoch_end(&self.changelog, position.leader_epoch).await,
+            None => Ok(None),
+        }
     }
 
     /// Empties the store, to be rebuilt.
@@ -126,9 +154,13 @@ impl Shelf {
 }
 
 impl Open<'_> {
+    pub fn changelog(&self) -> &TopicPartition {
+        &self.shelf.changelog
+    }
+
     /// Whether the changelog has something, and the store has nothing of it.
-    pub fn is_cold(&self, bounds: Bounds) -> bool {
-        self.span.from == bounds.start && self.span.from < self.span.to
+    pub fn is_cold(&self, asked: Asked) -> bool {
+        self.span.from == asked.bounds.start && self.span.from < self.span.to
     }
 
     /// Brings the store to the end that the changelog had when it was asked.
@@ -144,7 +176,7 @@ impl Open<'_> {
         drop(listener);
         match restored {
             Ok(position) => {
-                self.shelf.meter.stored.set(position.next_offset);
+                self.shelf.meter.store_at(&position);
                 Ok(position)
             }
             Err(error) => Err(self.failed(error).await),
@@ -178,7 +210,7 @@ impl Open<'_> {
 
 impl Listener for Followed<'_> {
     fn applied(&self, batch: Applied, size: Size, position: &Position) {
-        self.shelf.meter.stored.set(position.next_offset);
+        self.shelf.meter.store_at(position);
         self.shelf.meter.followed.add(size.records);
         self.flusher.note(&self.shelf.id, batch);
     }
@@ -187,7 +219,7 @@ impl Listener for Followed<'_> {
 impl Listener for Restored<'_> {
     fn applied(&self, batch: Applied, size: Size, position: &Position) {
         let Followed { shelf, flusher } = &self.all;
-        shelf.meter.stored.set(position.next_offset);
+        shelf.meter.store_at(position);
         shelf.meter.restored.add(size.records);
         flusher.note(&shelf.id, batch);
         self.progress.advance(position.next_offset, size);

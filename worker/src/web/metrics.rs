@@ -2,9 +2,10 @@
 //!
 //! The numbers are kept by the shards as plain counters; they are put together when somebody asks.
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::app::Running;
+use crate::rt;
 use crate::status::{DropReason, Role, Stage};
 
 /// All families of this worker.
@@ -55,6 +56,8 @@ families! {
     followed: IntCounterVec "faust_standby_records_total" ["table", "partition"] "Records read from the changelog as a standby, behind a restore.";
     standby_lag: IntGaugeVec "faust_standby_lag" ["table", "partition"] "Changelog offsets that the standby's store lacks.";
     remaining: IntGaugeVec "faust_restore_remaining_records" ["table", "partition"] "Changelog offsets that the restore has still to pass.";
+    restore_rate: GaugeVec "faust_restore_records_per_second" [] "Records that all restores under way read per second, 0 if there are none.";
+    restore_eta: GaugeVec "faust_restore_eta_seconds" [] "When all restores under way will be done at the pace so far, 0 if there are none, -1 if not known.";
     stored: IntGaugeVec "faust_store_offset" ["table", "partition"] "Changelog offset that the store has reached.";
     flushed: IntGaugeVec "faust_store_flushed_offset" ["table", "partition"] "Changelog offset that survives a kill.";
     wipes: IntCounterVec "faust_store_wipes_total" ["table", "partition", "reason"] "Times that the store was emptied and rebuilt, by reason.";
@@ -72,6 +75,10 @@ impl Families {
         for (index, shard) in running.status.shards() {
             self.blocked.with_label_values(&[&index.to_string()]).set(shard.blocked.get().max(0));
         }
+        let restores = running.status.restores(rt::now());
+        self.restore_rate.with_label_values(none).set(restores.map_or(0.0, |all| all.records_per_second));
+        let eta = restores.map_or(0.0, |all| all.eta.map_or(-1.0, |eta| eta.as_secs_f64()));
+        self.restore_eta.with_label_values(none).set(eta);
         let tasks = running.status.tasks();
         self.assigned.with_label_values(&["active"]).set(running.status.active().count() as i64);
         self.assigned.with_label_values(&["standby"]).set(running.status.standbys().count() as i64);

@@ -1,8 +1,5 @@
 //! `/state`: what the worker is doing, as JSON.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use serde_json::{Map, Value, json};
 
 use super::Facts;
@@ -10,6 +7,7 @@ use crate::app::Running;
 use crate::contract;
 use crate::control::drain::DrainState;
 use crate::rt;
+use crate::state::Together;
 use crate::status::{DropReason, InputMeter, Stage, TableMeter, TaskMeter};
 
 /// Everything that an operator or a person may want to know at night. Numbers that aren't known are null.
@@ -39,25 +37,18 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "caughtUp": running.caught_up(),
         "draining": running.drain.state().map(DrainState::label),
         "lag": running.lag(),
-        "restore": restore(&meters),
+        "restore": running.status.restores(rt::now()).map(restore),
         "tasks": tasks,
     })
 }
 
-/// All restores under way together; they go on beside each other, so that the longest says when they are done.
-fn restore(tasks: &[Arc<TaskMeter>]) -> Option<Value> {
-    let restoring = tasks.iter().filter(|task| task.stage() == Stage::Restoring);
-    let progress = restoring.flat_map(|task| &task.tables).filter_map(|table| table.restore());
-    let readings: Vec<_> = progress.filter_map(|progress| progress.reading()).collect();
-    let now = rt::now();
-    let etas: Option<Vec<Duration>> = readings.iter().map(|reading| reading.eta(now)).collect();
-    (!readings.is_empty()).then(|| {
-        json!({
-            "partitions": readings.len(),
-            "records": readings.iter().map(|reading| reading.records).sum::<u64>(),
-            "remaining": readings.iter().map(|reading| reading.remaining()).sum::<u64>(),
-            "etaSeconds": etas.and_then(|etas| etas.into_iter().max()).map(|eta| eta.as_secs()),
-        })
+fn restore(all: Together) -> Value {
+    json!({
+        "partitions": all.partitions,
+        "records": all.records,
+        "remaining": all.remaining,
+        "recordsPerSecond": all.records_per_second,
+        "etaSeconds": all.eta.map(|eta| eta.as_secs()),
     })
 }
 

@@ -26,6 +26,8 @@ struct Inner {
     /// The brokers that the cluster named last: where to ask when the bootstrap addresses have gone.
     known: Mutex<BTreeSet<Address>>,
     slots: Mutex<BTreeMap<Address, Arc<Slot>>>,
+    /// Who led a partition when that was asked last: believed until it says otherwise, or nothing.
+    leaders: Mutex<BTreeMap<String, BTreeMap<i32, Broker>>>,
 }
 
 /// The connection to one address; locked while one is being made, so that callers share it.
@@ -33,7 +35,8 @@ type Slot = tokio::sync::Mutex<Option<Connection>>;
 
 impl Client {
     pub fn new(config: Config) -> Self {
-        Self(Arc::new(Inner { config, known: Mutex::default(), slots: Mutex::default() }))
+        let (known, slots, leaders) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { config, known, slots, leaders }))
     }
 
     pub fn config(&self) -> &Config {
@@ -80,6 +83,32 @@ impl Client {
             async move { client.at(&address).await }
         });
         transport::first(attempts.peekable()).await.map_err(none_reachable)
+    }
+
+    /// Those of the partitions whose leader isn't known.
+    pub(crate) fn without_leader<'a>(&self, partitions: &BTreeSet<(&'a str, i32)>) -> Vec<(&'a str, i32)> {
+        let leaders = self.0.leaders.lock().unwrap();
+        let known = |(topic, partition): &(&str, i32)| leaders.get(*topic).is_some_and(|own| own.contains_key(partition));
+        partitions.iter().filter(|partition| !known(partition)).copied().collect()
+    }
+
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<Broker> {
+        self.0.leaders.lock().unwrap().get(topic)?.get(&partition).cloned()
+    }
+
+    pub(crate) fn learn_leader(&self, topic: &str, partition: i32, leader: &Broker) {
+        self.0.leaders.lock().unwrap().entry(topic.to_string()).or_default().insert(partition, leader.clone());
+    }
+
+    /// They may have moved, or gone.
+    pub(crate) fn forget_leaders(&self, partitions: &BTreeSet<(&str, i32)>) {
+        let mut leaders = self.0.leaders.lock().unwrap();
+        for (topic, partition) in partitions {
+            if let Some(own) = leaders.get_mut(*topic) {
+                own.remove(partition);
+            }
+        }
+        leaders.retain(|_, own| !own.is_empty());
     }
 
     async fn at(&self, address: &Address) -> Result<Connection, Error> {

@@ -36,7 +36,7 @@ pub use kafka_protocol::error::ResponseError;
 pub use kafka_protocol::messages;
 pub use kafka_protocol::protocol::StrBytes;
 pub use metadata::{Broker, Metadata, Partition, Topic};
-pub use offsets::At;
+pub use offsets::{At, EpochOffset};
 pub use request::Request;
 pub use security::{Credentials, Identity, InvalidProperty, Sasl, ScramHash, Secret, SecretFile, Security, Tls, Trust, Unreadable};
 

@@ -5,7 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
-use kafka_protocol::messages::{BrokerId, GroupId, ListOffsetsRequest, OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::{
+    BrokerId, GroupId, ListOffsetsRequest, MetadataRequest, OffsetFetchRequest, OffsetFetchResponse, OffsetForLeaderEpochRequest,
+    TopicName,
+};
 
 use crate::client::{Client, Patience};
 use crate::error::Error;
@@ -22,6 +26,9 @@ pub enum At {
     Latest,
 }
 
+/// The replica id of those that are none.
+const CONSUMER: i32 = -1;
+
 /// From this version on, OffsetFetch takes and answers lists of groups.
 const GROUPED: i16 = 8;
 
@@ -29,40 +36,101 @@ const GROUPED: i16 = 8;
 type Topics<'a> = BTreeMap<&'a str, Vec<i32>>;
 
 /// What leaders have answered.
-type Found<'a> = BTreeMap<(&'a str, i32), i64>;
+type Found<'a> = BTreeMap<(&'a str, i32), EpochOffset>;
+
+/// What leaders are asked.
+enum Question<'a> {
+    Offset(At),
+    /// Of which epoch.
+    EpochEnd(BTreeMap<(&'a str, i32), i32>),
+}
+
+/// An offset, and the leader's epoch that goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochOffset {
+    /// −1 where the broker doesn't know.
+    pub epoch: i32,
+    pub offset: i64,
+}
 
 /// Committed offsets by partition.
 type Committed = BTreeMap<(String, i32), Option<i64>>;
 
 impl Client {
-    /// Offsets of partitions, in the order asked, each from the partition's leader (read uncommitted).
+    /// Offsets of partitions, in the order asked, each from the partition's leader of now (read uncommitted).
     pub async fn list_offsets<S: AsRef<str> + Sync>(&self, partitions: &[(S, i32)], at: At) -> Result<Vec<i64>, Error> {
-        let mut found = BTreeMap::new();
+        self.forget_leaders(&partitions.iter().map(|(topic, partition)| (topic.as_ref(), *partition)).collect());
+        Ok(self.offsets(partitions, at).await?.into_iter().map(|found| found.offset).collect())
+    }
+
+    /// The offset one after the last record, and that record's epoch, as [`At::Latest`], but from the leaders that are known from
+    /// before where they say that they still are: for those who ask all the time.
+    pub async fn log_ends<S: AsRef<str> + Sync>(&self, partitions: &[(S, i32)]) -> Result<Vec<EpochOffset>, Error> {
+        self.offsets(partitions, At::Latest).await
+    }
+
+    async fn offsets<S: AsRef<str> + Sync>(&self, partitions: &[(S, i32)], at: At) -> Result<Vec<EpochOffset>, Error> {
         let wanted: Vec<(&str, i32)> = partitions.iter().map(|(topic, partition)| (topic.as_ref(), *partition)).collect();
+        self.ask_leaders(&wanted, &Question::Offset(at)).await
+    }
+
+    /// Where leaders' epochs end, in the order asked: the largest epoch that is not larger than the one asked for and has records, and
+    /// the offset behind its last record. A log that was cut after it had been read ends an epoch before where it was read to.
+    pub async fn epoch_ends<S: AsRef<str> + Sync>(&self, epochs: &[(S, i32, i32)]) -> Result<Vec<EpochOffset>, Error> {
+        let wanted: Vec<(&str, i32)> = epochs.iter().map(|(topic, partition, _)| (topic.as_ref(), *partition)).collect();
+        let epochs = wanted.iter().copied().zip(epochs.iter().map(|(.., epoch)| *epoch)).collect();
+        self.ask_leaders(&wanted, &Question::EpochEnd(epochs)).await
+    }
+
+    /// Asks the leaders of all partitions, as often as they move; in the order asked.
+    async fn ask_leaders(&self, wanted: &[(&str, i32)], question: &Question<'_>) -> Result<Vec<EpochOffset>, Error> {
+        let mut found = BTreeMap::new();
         let mut patience = Patience::new();
-        while let Err(error) = self.list_missing(&wanted, at, &mut found).await {
+        loop {
+            let missing: BTreeSet<_> = wanted.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
+            let Err(error) = self.ask_missing(&missing, question, &mut found).await else { break };
+            self.forget_leaders(&missing);
             patience.after(error).await?;
         }
         Ok(wanted.iter().map(|partition| found[partition]).collect())
     }
 
-    async fn list_missing<'a>(&self, wanted: &[(&'a str, i32)], at: At, found: &mut Found<'a>) -> Result<(), Error> {
-        let missing: BTreeSet<_> = wanted.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
-        for (leader, partitions) in self.by_leader(&missing).await? {
-            self.list_offsets_of(&leader, &partitions, at, found).await?;
+    async fn ask_missing<'a>(
+        &self,
+        missing: &BTreeSet<(&'a str, i32)>,
+        question: &Question<'_>,
+        found: &mut Found<'a>,
+    ) -> Result<(), Error> {
+        for (leader, partitions) in self.by_leader(missing).await? {
+            match question {
+                Question::Offset(at) => self.list_offsets_of(&leader, &partitions, *at, found).await?,
+                Question::EpochEnd(epochs) => self.epoch_ends_of(&leader, &partitions, epochs, found).await?,
+            }
         }
         Ok(())
     }
 
     async fn by_leader<'a>(&self, partitions: &BTreeSet<(&'a str, i32)>) -> Result<Vec<(Broker, Vec<(&'a str, i32)>)>, Error> {
-        let mut topics: Vec<String> = partitions.iter().map(|(topic, _)| topic.to_string()).collect();
-        topics.sort();
-        topics.dedup();
-        let metadata = self.metadata(Some(&topics)).await?;
+        let unknown = self.without_leader(partitions);
+        if !unknown.is_empty() {
+            let mut topics: Vec<String> = unknown.iter().map(|(topic, _)| topic.to_string()).collect();
+            topics.dedup();
+            let metadata = self.metadata(Some(&topics)).await?;
+            for (topic, partition) in unknown {
+                self.learn_leader(topic, partition, metadata.leader(topic, partition)?);
+            }
+        }
         let mut by_leader: BTreeMap<i32, (Broker, Vec<_>)> = BTreeMap::new();
         for (topic, partition) in partitions {
-            let leader = metadata.leader(topic, *partition)?;
-            by_leader.entry(leader.id).or_insert_with(|| (leader.clone(), Vec::new())).1.push((*topic, *partition));
+            // Forgotten by another question meanwhile: that one has been told that it has moved.
+            let moved = || Error::Kafka {
+                api: MetadataRequest::NAME,
+                about: about(topic, *partition),
+                code: ResponseError::NotLeaderOrFollower.code(),
+                message: None,
+            };
+            let leader = self.leader(topic, *partition).ok_or_else(moved)?;
+            by_leader.entry(leader.id).or_insert_with(|| (leader, Vec::new())).1.push((*topic, *partition));
         }
         Ok(by_leader.into_values().collect())
     }
@@ -93,29 +161,46 @@ impl Client {
             .with_timeout_ms(self.config().request_timeout_millis())
             .with_topics(topics.collect());
         let response = self.to(leader).await?.call(request).await?;
-        let mut result = Ok(());
-        for topic in response.topics {
-            for answer in topic.partitions {
-                let about = || format!("topic `{}` partition {}", topic.name.as_str(), answer.partition_index);
-                match Error::check(ListOffsetsRequest::NAME, answer.error_code, about(), None) {
-                    Ok(()) => {
-                        let asked = partitions
-                            .iter()
-                            .find(|(name, index)| *name == topic.name.as_str() && *index == answer.partition_index);
-                        let asked = asked.ok_or_else(|| Error::Protocol(format!("ListOffsets was answered for {}", about())))?;
-                        found.insert(*asked, answer.offset);
-                    }
-                    error => result = result.and(error),
-                }
-            }
-        }
-        result?;
-        match partitions.iter().find(|partition| !found.contains_key(partition)) {
-            Some((topic, partition)) => {
-                Err(Error::Protocol(format!("ListOffsets was not answered for topic `{topic}` partition {partition}")))
-            }
-            None => Ok(()),
-        }
+        let answers = response.topics.into_iter().flat_map(|topic| {
+            let name = topic.name.to_string();
+            topic.partitions.into_iter().map(move |answer| Answer {
+                topic: name.clone(),
+                partition: answer.partition_index,
+                code: answer.error_code,
+                value: EpochOffset { epoch: answer.leader_epoch, offset: answer.offset },
+            })
+        });
+        take(ListOffsetsRequest::NAME, partitions, answers, found)
+    }
+
+    async fn epoch_ends_of<'a>(
+        &self,
+        leader: &Broker,
+        partitions: &[(&'a str, i32)],
+        epochs: &BTreeMap<(&str, i32), i32>,
+        found: &mut Found<'a>,
+    ) -> Result<(), Error> {
+        let topics = by_topic(partitions).into_iter().map(|(topic, partitions)| {
+            let partitions = partitions.into_iter().map(|partition| {
+                OffsetForLeaderPartition::default()
+                    .with_partition(partition)
+                    .with_current_leader_epoch(-1)
+                    .with_leader_epoch(epochs[&(topic, partition)])
+            });
+            OffsetForLeaderTopic::default().with_topic(TopicName(text(topic))).with_partitions(partitions.collect())
+        });
+        let request = OffsetForLeaderEpochRequest::default().with_replica_id(BrokerId(CONSUMER)).with_topics(topics.collect());
+        let response = self.to(leader).await?.call(request).await?;
+        let answers = response.topics.into_iter().flat_map(|topic| {
+            let name = topic.topic.to_string();
+            topic.partitions.into_iter().map(move |answer| Answer {
+                topic: name.clone(),
+                partition: answer.partition,
+                code: answer.error_code,
+                value: EpochOffset { epoch: answer.leader_epoch, offset: answer.end_offset },
+            })
+        });
+        take(OffsetForLeaderEpochRequest::NAME, partitions, answers, found)
     }
 
     /// A group's committed offsets, asked from outside the group: of these partitions (`None` = nothing committed), or of all that it
@@ -148,6 +233,44 @@ impl Client {
         };
         committed(group, connection.call(request.with_require_stable(require_stable)).await?)
     }
+}
+
+/// What a leader says of one partition.
+struct Answer {
+    topic: String,
+    partition: i32,
+    code: i16,
+    value: EpochOffset,
+}
+
+/// Takes the answers for what was asked; fails with the first error among them, or if one is missing.
+fn take<'a>(
+    api: &'static str,
+    asked: &[(&'a str, i32)],
+    answers: impl Iterator<Item = Answer>,
+    found: &mut Found<'a>,
+) -> Result<(), Error> {
+    let mut result = Ok(());
+    for answer in answers {
+        let about = about(&answer.topic, answer.partition);
+        match Error::check(api, answer.code, &about, None) {
+            Ok(()) => {
+                let own = asked.iter().find(|(topic, partition)| *topic == answer.topic && *partition == answer.partition);
+                let own = own.ok_or_else(|| Error::Protocol(format!("{api} was answered for {about}")))?;
+                found.insert(*own, answer.value);
+            }
+            error => result = result.and(error),
+        }
+    }
+    result?;
+    match asked.iter().find(|partition| !found.contains_key(partition)) {
+        Some((topic, partition)) => Err(Error::Protocol(format!("{api} was not answered for {}", about(topic, *partition)))),
+        None => Ok(()),
+    }
+}
+
+fn about(topic: &str, partition: i32) -> String {
+    format!("topic `{topic}` partition {partition}")
 }
 
 fn by_topic<'a>(partitions: &[(&'a str, i32)]) -> Topics<'a> {

@@ -308,3 +308,18 @@ async fn a_token_that_is_not_taken_is_refused_with_the_brokers_reason_on_kafka()
     let error = secured(&kafka, faust_testbed::Listener::SaslPlaintext, &bearer).metadata(None).await.unwrap_err();
     assert!(error.is_refusal() && error.to_string().contains("OAUTHBEARER"), "{error}");
 }
+
+#[tokio::test]
+async fn an_epoch_ends_where_the_log_does_until_there_is_another_on_kafka() {
+    let kafka = faust_testbed::Kafka::start().unwrap();
+    let client = client_of(&kafka);
+    let name = faust_testbed::unique("epochs");
+    client.create_topics(&[topic(&name, 1)]).await.unwrap();
+    let ends = client.log_ends(&[(&name, 0)]).await.unwrap();
+    assert_eq!(ends, [EpochOffset { epoch: ends[0].epoch, offset: 0 }]);
+    assert_eq!(client.epoch_ends(&[(&name, 0, 0)]).await.unwrap(), [EpochOffset { epoch: 0, offset: 0 }]);
+    let unknown = client.epoch_ends(&[(&name, 0, 7)]).await.unwrap();
+    assert_eq!(unknown, [EpochOffset { epoch: -1, offset: -1 }], "nobody has led under it yet");
+    let missing = client.log_ends(&[(&name, 1)]).await.unwrap_err();
+    assert!(missing.is(ResponseError::UnknownTopicOrPartition), "{missing}");
+}

@@ -49,6 +49,7 @@ requests! {
     DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse, from 4; // instance ids; 2.4
     DeleteGroups: DeleteGroupsRequest => DeleteGroupsResponse;
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse;
+    OffsetForLeaderEpoch: OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse, from 3; // for others than replicas; 2.3
     CreateTopics: CreateTopicsRequest => CreateTopicsResponse, from 4; // the broker's own defaults; 2.4
     DeleteTopics: DeleteTopicsRequest => DeleteTopicsResponse;
     CreatePartitions: CreatePartitionsRequest => CreatePartitionsResponse;

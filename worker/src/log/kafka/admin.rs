@@ -1,11 +1,12 @@
 //! Questions about topics, asked with our own client: librdkafka's answers lack topic ids and block.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use faust_wire::{At, Client, Error, ResponseError};
+use faust_wire::{At, Client, ConfigEntry, Error, ResponseError};
 
 use super::errors;
-use crate::log::{Bounds, LogError, NewTopic, TopicFacts};
+use crate::log::{Bounds, LogEnd, LogError, NewTopic, TopicFacts};
 use crate::time::TopicPartition;
 
 pub(super) async fn topics(client: &Client, names: &[String]) -> Result<HashMap<String, TopicFacts>, LogError> {
@@ -44,6 +45,33 @@ pub(super) async fn bounds(client: &Client, of: &[TopicPartition]) -> Result<Vec
         Ok((starts, ends)) => Ok(starts.into_iter().zip(ends).map(|(start, end)| Bounds { start, end }).collect()),
         Err(error) => Err(missing(client, of, &error).await.unwrap_or_else(|| meaning(error))),
     }
+}
+
+pub(super) async fn ends(client: &Client, of: &[TopicPartition]) -> Result<Vec<LogEnd>, LogError> {
+    let asked: Vec<(&str, i32)> = of.iter().map(|at| (at.topic.as_str(), at.partition as i32)).collect();
+    match client.log_ends(&asked).await {
+        Ok(ends) => Ok(ends.into_iter().map(|end| LogEnd { offset: end.offset, leader_epoch: end.epoch }).collect()),
+        Err(error) => Err(missing(client, of, &error).await.unwrap_or_else(|| meaning(error))),
+    }
+}
+
+pub(super) async fn epoch_end(client: &Client, of: &TopicPartition, epoch: i32) -> Result<Option<i64>, LogError> {
+    match client.epoch_ends(&[(of.topic.as_str(), of.partition as i32, epoch)]).await {
+        Ok(ends) => Ok(ends.first().map(|end| end.offset).filter(|offset| *offset >= 0)),
+        Err(error) => Err(missing(client, std::slice::from_ref(of), &error).await.unwrap_or_else(|| meaning(error))),
+    }
+}
+
+/// A topic whose configuration may not be read is left out, as one that has gone.
+pub(super) async fn tombstone_lives(client: &Client, topics: &[String]) -> Result<HashMap<String, Duration>, LogError> {
+    const KEYS: &[&str] = &["delete.retention.ms"];
+    let asked: Vec<(&str, &[&str])> = topics.iter().map(|topic| (topic.as_str(), KEYS)).collect();
+    let described = client.describe_configs_of_topics(&asked).await.map_err(meaning)?;
+    let life = |entries: Vec<ConfigEntry>| {
+        let millis = entries.into_iter().find_map(|entry| entry.value?.parse().ok())?;
+        Some(Duration::from_millis(millis))
+    };
+    Ok(described.into_iter().filter_map(|(topic, entries)| Some((topic, life(entries.ok()?)?))).collect())
 }
 
 /// Which of the partitions it is that Kafka doesn't know.

@@ -8,7 +8,7 @@ mod errors;
 mod fetch;
 mod message;
 #[cfg(test)]
-pub(super) mod on_kafka;
+pub(crate) mod on_kafka;
 mod producer;
 mod settings;
 mod socket;
@@ -27,7 +27,7 @@ pub(crate) use settings::KafkaSettings;
 use self::client::{Client, Kind};
 use self::fetch::KafkaFetch;
 use self::producer::KafkaProducer;
-use super::{Bounds, BoxFuture, Fetch, Log, LogError, NewTopic, Producer, Reader, TopicFacts};
+use super::{Bounds, BoxFuture, Fetch, Log, LogEnd, LogError, NewTopic, Producer, Reader, TopicFacts};
 use crate::time::TopicPartition;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,6 +112,21 @@ impl Log for KafkaLog {
     fn bounds<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>> {
         let (admin, of) = (self.admin.clone(), of.to_vec());
         self.ask(async move { admin::bounds(&admin, &of).await })
+    }
+
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<LogEnd>, LogError>> {
+        let (admin, of) = (self.admin.clone(), of.to_vec());
+        self.ask(async move { admin::ends(&admin, &of).await })
+    }
+
+    fn epoch_end<'a>(&'a self, of: &'a TopicPartition, epoch: i32) -> BoxFuture<'a, Result<Option<i64>, LogError>> {
+        let (admin, of) = (self.admin.clone(), of.clone());
+        self.ask(async move { admin::epoch_end(&admin, &of, epoch).await })
+    }
+
+    fn tombstone_lives<'a>(&'a self, topics: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, Duration>, LogError>> {
+        let (admin, topics) = (self.admin.clone(), topics.to_vec());
+        self.ask(async move { admin::tombstone_lives(&admin, &topics).await })
     }
 
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {

@@ -26,6 +26,10 @@ pub(in crate::log) fn settings(brokers: &str, extra: &[(&str, &str)]) -> KafkaSe
     }
 }
 
+pub(crate) fn test_settings(brokers: &str) -> KafkaSettings {
+    settings(brokers, &[])
+}
+
 /// A topic on the shared broker, and a log of its own to reach it.
 pub(in crate::log) fn world(extra: &[(&str, &str)]) -> World {
     let topic = unique("log");
@@ -34,7 +38,8 @@ pub(in crate::log) fn world(extra: &[(&str, &str)]) -> World {
     World { log, topic, expire: Box::new(expire) }
 }
 
-fn expire(at: &TopicPartition, below: i64) {
+/// Deletes the records of a partition of the shared broker below an offset.
+pub(crate) fn expire(at: &TopicPartition, below: i64) {
     let request = serde_json::json!({
         "version": 1,
         "partitions": [{ "topic": at.topic, "partition": at.partition, "offset": below }],
@@ -263,4 +268,16 @@ async fn a_backlog_on_a_hundred_partitions_waits_within_the_bound() {
     }
     drop(fetches);
     shared().delete_topic(&topic).expect("deleted");
+}
+
+#[tokio::test]
+async fn how_long_tombstones_live_is_what_the_topic_says_or_the_broker() {
+    let (own, inherited) = (unique("lives"), unique("lives"));
+    shared().create_topic(&own, 1, &[("delete.retention.ms", "5000")]).expect("a topic");
+    shared().create_topic(&inherited, 1, &[]).expect("a topic");
+    let log = KafkaLog::new(test_settings(&shared().bootstrap())).expect("a log");
+    let topics = [own.clone(), inherited.clone(), unique("missing")];
+    let lives = log.tombstone_lives(&topics).await.expect("lives");
+    let day = Duration::from_secs(24 * 60 * 60);
+    assert_eq!(lives, HashMap::from([(own, 5 * SECOND), (inherited, day)]));
 }

@@ -26,7 +26,11 @@ impl MemoryLog {
             return Err(LogError::OutOfRange { partition: at.clone(), offset: from });
         }
         let entries = state.entries.iter().skip_while(|entry| entry.offset < from).take_while(|entry| entry.offset < below);
-        out.extend(entries.take(max).map(|entry| Record::memory(entry.offset, entry.timestamp, entry.stored.clone())));
+        out.extend(
+            entries
+                .take(max)
+                .map(|entry| Record::memory(entry.offset, entry.timestamp, state.epochs.of(entry.offset), entry.stored.clone())),
+        );
         Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! What a test can make of the log in memory: failed, late and refused deliveries, topics that vanish, records that expire.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{Deliveries, MemoryLog, Partition};
 use crate::time::TopicPartition;
@@ -24,6 +26,7 @@ type Decide = dyn Fn(&str, u32) -> Fate + Send + Sync;
 pub(super) struct Faults {
     decide: Mutex<Option<Arc<Decide>>>,
     held: Mutex<Vec<(Arc<Deliveries>, u64, i64)>>,
+    pub lives: Mutex<HashMap<String, Duration>>,
 }
 
 impl Faults {
@@ -67,5 +70,19 @@ impl MemoryLog {
 
     pub(super) fn partition(&self, at: &TopicPartition) -> Arc<Partition> {
         self.topics.partition(&at.topic, at.partition).expect("the partition")
+    }
+
+    /// Says that the topic's tombstones live no longer than this.
+    pub fn limit_tombstones(&self, topic: &str, life: Duration) {
+        self.topics.faults.lives.lock().unwrap().insert(topic.to_string(), life);
+    }
+
+    /// Loses the records of a partition from an offset on, as when a replica that lacks them becomes the leader.
+    pub fn cut(&self, at: &TopicPartition, to: i64) {
+        let partition = self.topics.partition(&at.topic, at.partition).expect("the partition");
+        let mut state = partition.state();
+        state.entries.retain(|entry| entry.offset < to);
+        state.end = to;
+        state.epochs.begin(to);
     }
 }

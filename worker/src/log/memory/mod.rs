@@ -5,6 +5,7 @@
 
 #[cfg(all(test, feature = "kafka"))]
 mod broker;
+mod epochs;
 #[cfg(test)]
 pub(crate) mod faults;
 #[cfg(test)]
@@ -13,10 +14,12 @@ mod tests;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::time::Duration;
 
+use self::epochs::Epochs;
 use super::record::Stored;
 use super::{
-    Bounds, BoxFuture, Deliveries, Fetch, Log, LogError, NewTopic, Outgoing, ProduceError, Producer, Reader, Record, Row,
+    Bounds, BoxFuture, Deliveries, Fetch, Log, LogEnd, LogError, NewTopic, Outgoing, ProduceError, Producer, Reader, Record, Row,
     TopicFacts, TopicId, Wake,
 };
 use crate::rt;
@@ -80,6 +83,34 @@ impl Log for MemoryLog {
             });
             bounds.collect()
         })
+    }
+
+    fn ends<'a>(&'a self, of: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<LogEnd>, LogError>> {
+        Box::pin(async move {
+            let ends = of.iter().map(|at| {
+                let partition = self.topics.partition(&at.topic, at.partition)?;
+                let state = partition.state();
+                Ok(LogEnd { offset: state.end, leader_epoch: state.epochs.last() })
+            });
+            ends.collect()
+        })
+    }
+
+    fn epoch_end<'a>(&'a self, of: &'a TopicPartition, epoch: i32) -> BoxFuture<'a, Result<Option<i64>, LogError>> {
+        Box::pin(async move {
+            let partition = self.topics.partition(&of.topic, of.partition)?;
+            let state = partition.state();
+            Ok(state.epochs.end_of(epoch, state.end))
+        })
+    }
+
+    /// A tombstone is a key's last record, and that is never compacted away.
+    fn tombstone_lives<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, Duration>, LogError>> {
+        #[cfg(test)]
+        let lives = self.topics.faults.lives.lock().unwrap().clone();
+        #[cfg(not(test))]
+        let lives = HashMap::new();
+        Box::pin(std::future::ready(Ok(lives)))
     }
 
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {
@@ -152,6 +183,7 @@ struct State {
     entries: VecDeque<Entry>,
     start: i64,
     end: i64,
+    epochs: Epochs,
     compact_at: usize,
     readers: Vec<Subscription>,
     deleted: bool,
@@ -249,7 +281,11 @@ impl Fetch for MemoryFetch {
         let from = state.entries.partition_point(|entry| entry.offset < self.position);
         let before = out.len();
         out.extend(
-            state.entries.range(from..).take(max).map(|entry| Record::memory(entry.offset, entry.timestamp, entry.stored.clone())),
+            state
+                .entries
+                .range(from..)
+                .take(max)
+                .map(|entry| Record::memory(entry.offset, entry.timestamp, state.epochs.of(entry.offset), entry.stored.clone())),
         );
         if out.len() > before {
             self.position = out[out.len() - 1].offset + 1;

@@ -1,14 +1,34 @@
 //! Records of a changelog on their way into the store.
 
 use super::Limits;
-use crate::log::{Record, Row};
+use crate::log::Record;
+use crate::state::{Rows, Take};
 
+/// Keys and values lie one after the other in one piece of memory: a restore makes millions of them.
 #[derive(Default)]
 pub(super) struct Batch {
-    rows: Vec<Row>,
+    bytes: Vec<u8>,
+    rows: Vec<Place>,
     size: Size,
-    leader_epoch: Option<i32>,
+    /// Offset and epoch of the last record.
+    last: Option<(i64, i32)>,
 }
+
+/// Where a row lies in the bytes; the value behind the key.
+#[derive(Clone, Copy)]
+struct Place {
+    /// The key's first bytes: most keys are told apart by them.
+    prefix: u64,
+    /// Which record it was: the later one of a key counts. Where it lies doesn't tell, for a tombstone of the empty key takes no room.
+    n: u32,
+    at: usize,
+    key: u32,
+    /// None of a tombstone.
+    value: Option<u32>,
+}
+
+/// A batch whose rows can be written.
+pub(super) struct Sorted(Batch);
 
 /// What a batch took from the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,11 +44,17 @@ impl Batch {
         let (key, value) = (record.key(), record.value());
         self.size.records += 1;
         self.size.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
-        self.leader_epoch = Some(record.leader_epoch);
-        match key {
-            Some(key) => self.rows.push(Row { key: key.to_vec(), value: value.map(<[u8]>::to_vec) }),
-            None => self.size.keyless += 1,
-        }
+        self.last = Some((record.offset, record.leader_epoch));
+        let Some(key) = key else {
+            self.size.keyless += 1;
+            return;
+        };
+        // A record is far smaller than what 32 bits count.
+        let value_len = value.map(|value| value.len() as u32);
+        let (n, at) = (self.rows.len() as u32, self.bytes.len());
+        self.rows.push(Place { prefix: prefix(key), n, at, key: key.len() as u32, value: value_len });
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value.unwrap_or_default());
     }
 
     /// A throttled replay takes no more at once than a quarter of a second's share.
@@ -41,49 +67,100 @@ impl Batch {
         self.size
     }
 
-    /// The epoch of the last record.
-    pub fn leader_epoch(&self) -> Option<i32> {
-        self.leader_epoch
+    /// The leader's epoch that a position has which this batch leads to: of the record before it, −1 where that isn't in the log.
+    pub fn leader_epoch(&self, position: i64) -> i32 {
+        self.last.filter(|(offset, _)| offset + 1 == position).map_or(-1, |(_, epoch)| epoch)
     }
 
-    /// Sorted by key, each key once with its last value.
-    pub fn into_rows(self) -> Vec<Row> {
-        Row::last_of_each_key(self.rows)
+    /// Each key once, with its last value.
+    pub fn sorted(mut self) -> Sorted {
+        let bytes = &self.bytes;
+        self.rows.sort_unstable_by(|a, b| {
+            a.prefix.cmp(&b.prefix).then_with(|| a.key(bytes).cmp(b.key(bytes))).then_with(|| b.n.cmp(&a.n))
+        });
+        self.rows.dedup_by(|older, newer| older.prefix == newer.prefix && older.key(bytes) == newer.key(bytes));
+        Sorted(self)
     }
+}
+
+impl Place {
+    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.at..][..self.key as usize]
+    }
+
+    fn value<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        self.value.map(|length| &bytes[self.at + self.key as usize..][..length as usize])
+    }
+}
+
+impl Rows for Sorted {
+    fn each(&self, take: &mut Take<'_>) {
+        let Batch { bytes, rows, .. } = &self.0;
+        rows.iter().for_each(|row| take(row.key(bytes), row.value(bytes)));
+    }
+}
+
+/// In the order of the keys, as far as it goes: a key that ends early is filled up with the smallest bytes.
+fn prefix(key: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = key.len().min(8);
+    first[..length].copy_from_slice(&key[..length]);
+    u64::from_be_bytes(first)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::*;
-    use crate::log::Stored;
-    use crate::state::conformance::row;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
-    fn record(offset: i64, key: Option<&str>, value: Option<&str>) -> Record {
-        let bytes = |text: &str| text.as_bytes().to_vec();
-        Record::memory(offset, 0, Arc::new(Stored { key: key.map(bytes), value: value.map(bytes), headers: vec![] }))
+    use super::*;
+    use crate::log::{Row, Stored};
+    use crate::state::rows::are_sorted;
+
+    fn record(offset: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
+        let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
+        Record::memory(offset, 0, 7, Arc::new(Stored { key, value, headers: vec![] }))
     }
 
-    #[test]
-    fn each_key_keeps_its_last_value_and_the_rows_are_sorted() {
-        let mut batch = Batch::default();
-        for (offset, (key, value)) in
-            [("b", Some("1")), ("a", Some("2")), ("b", None), ("c", None), ("a", Some("3")), ("c", Some("4"))]
-                .into_iter()
-                .enumerate()
-        {
-            batch.add(&record(offset as i64, Some(key), value));
+    fn rows(batch: Batch) -> Vec<Row> {
+        let (mut rows, sorted) = (Vec::new(), batch.sorted());
+        assert!(are_sorted(&sorted));
+        sorted.each(&mut |key, value| rows.push(Row { key: key.to_vec(), value: value.map(<[u8]>::to_vec) }));
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn each_key_keeps_its_last_value(
+            // Keys that share what is compared first, or end within it.
+            written in vec((vec(prop_oneof![Just(0u8), Just(1), Just(255)], 0..12), proptest::option::of(vec(any::<u8>(), 0..3))), 0..60)
+        ) {
+            let (mut batch, mut model) = (Batch::default(), BTreeMap::new());
+            for (offset, (key, value)) in written.iter().enumerate() {
+                batch.add(&record(offset as i64, Some(key), value.as_deref()));
+                model.insert(key.clone(), value.clone());
+            }
+            let expected: Vec<Row> = model.into_iter().map(|(key, value)| Row { key, value }).collect();
+            prop_assert_eq!(batch.size().records as usize, written.len());
+            prop_assert_eq!(rows(batch), expected);
         }
-        assert_eq!(batch.size(), Size { records: 6, bytes: 10, keyless: 0 });
-        assert_eq!(batch.into_rows(), [row("a", Some("3")), row("b", None), row("c", Some("4"))]);
     }
 
     #[test]
     fn a_record_without_a_key_is_left_out_and_counted() {
         let mut batch = Batch::default();
-        batch.add(&record(0, None, Some("1")));
+        batch.add(&record(0, None, Some(b"1")));
         assert_eq!(batch.size(), Size { records: 1, bytes: 1, keyless: 1 });
-        assert_eq!(batch.into_rows(), []);
+        assert_eq!(rows(batch), []);
+    }
+
+    #[test]
+    fn a_position_has_the_epoch_of_the_record_before_it_if_there_is_one() {
+        let mut batch = Batch::default();
+        batch.add(&record(4, Some(b"a"), None));
+        assert_eq!((batch.leader_epoch(5), batch.leader_epoch(6), Batch::default().leader_epoch(5)), (7, -1, -1));
     }
 }

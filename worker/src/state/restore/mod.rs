@@ -10,13 +10,16 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Applied, Position, SharedStore, StateStore, StoreError};
+use super::{Applied, NO_ROWS, Position, SharedStore, StateStore, StoreError};
 use crate::log::{Fetch, Log, LogError, Reader};
 use crate::rt::{self, Rt};
 use crate::time::TopicPartition;
 
 mod batch;
 mod horizon;
+mod memory;
+#[cfg(all(test, feature = "kafka"))]
+mod on_kafka;
 mod plan;
 mod progress;
 #[cfg(test)]
@@ -26,8 +29,10 @@ mod throttle;
 use batch::Batch;
 pub(crate) use batch::Size;
 pub(crate) use horizon::Horizon;
-pub(crate) use plan::{Restore, Span};
-pub(crate) use progress::Progress;
+pub(crate) use memory::BatchMemory;
+use memory::Room;
+pub(crate) use plan::{ChangelogFacts, Restore, Span};
+pub(crate) use progress::{Progress, Together};
 pub(crate) use throttle::Throttle;
 
 /// Records taken from the log between two yields of the thread.
@@ -39,6 +44,9 @@ const LOOK_AGAIN_AT_END: Duration = Duration::from_secs(1);
 /// Behind the end records come by ones and twos; collected for a moment they cost a fraction.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 
+/// What the batches of all replays of a worker hold at most.
+pub(crate) const ALL_BATCHES: u64 = 64 << 20;
+
 /// How much a replay takes at once, and how fast.
 #[derive(Clone)]
 pub(crate) struct Limits {
@@ -47,6 +55,8 @@ pub(crate) struct Limits {
     pub batch_bytes: usize,
     /// One for all replays of a worker.
     pub throttle: Option<Arc<Throttle>>,
+    /// The same, for what their batches hold.
+    pub memory: Arc<BatchMemory>,
 }
 
 /// Why a replay ended early. What was applied until then stays: plan anew, from the store's position and the bounds of now.
@@ -72,7 +82,6 @@ pub(crate) struct Replay<'a> {
     store: SharedStore,
     limits: Limits,
     span: Span,
-    started: i64,
     position: Position,
     source: Option<Source>,
 }
@@ -91,16 +100,16 @@ impl<'a> Replay<'a> {
         span: Span,
         limits: Limits,
     ) -> Result<Self, RestoreError> {
-        let started = rt::wall_millis();
         let before = blocking(rt, &store, |store| store.position()).await?;
         let position = Position {
             topic_id: span.topic_id,
             next_offset: span.from,
             leader_epoch: before.map_or(-1, |before| before.leader_epoch),
-            // Until the end is reached the store is as old as it was: it may still lack tombstones that the log will lose.
-            written_at: before.map_or(started, |before| before.written_at),
+            // Until the end is reached the store is as old as it was: it may still lack tombstones that the log will lose. A new one is
+            // as old as its first restore, for a tombstone lives on from when the rows are cleaned away that it deletes.
+            written_at: before.map_or(span.asked_at, |before| before.written_at),
         };
-        Ok(Self { rt, log, changelog, store, limits, span, started, position, source: None })
+        Ok(Self { rt, log, changelog, store, limits, span, position, source: None })
     }
 
     /// To the span's end or, when the changelog has grown, behind it. Returns where the store is then.
@@ -108,9 +117,13 @@ impl<'a> Replay<'a> {
         while self.position.next_offset < self.span.to {
             self.step(self.span.to, LOOK_AGAIN, None, listener).await?;
         }
-        self.position.written_at = self.started;
+        self.position.written_at = self.span.asked_at;
+        if self.position.leader_epoch < 0 {
+            // Asked when the position is reached: a newer one does no harm.
+            self.position.leader_epoch = self.log.ends(std::slice::from_ref(self.changelog)).await?[0].leader_epoch;
+        }
         let position = self.position;
-        blocking(self.rt, &self.store, move |store| store.apply(&[], &position)).await?;
+        blocking(self.rt, &self.store, move |store| store.apply(&NO_ROWS, &position)).await?;
         Ok(position)
     }
 
@@ -139,9 +152,11 @@ impl<'a> Replay<'a> {
             none => none.insert(Source::start(self.log, self.changelog, self.position.next_offset)?),
         };
         let before = self.position.next_offset;
-        let batch = source.next_batch(end, look_again, &self.limits).await?;
+        let (batch, room) = source.next_batch(end, look_again, &self.limits).await?;
         self.position.next_offset = source.fetch.position();
-        self.position.leader_epoch = batch.leader_epoch().unwrap_or(self.position.leader_epoch);
+        if self.position.next_offset > before {
+            self.position.leader_epoch = batch.leader_epoch(self.position.next_offset);
+        }
         if let Some(reached) = horizon.and_then(|horizon| horizon.reached(self.position.next_offset)) {
             self.position.written_at = reached;
         }
@@ -149,9 +164,11 @@ impl<'a> Replay<'a> {
         let applied = blocking(self.rt, &self.store, move |store| {
             // Each batch begins where the one before ended (invariant I6).
             debug_assert!(store.position()?.is_none_or(|position| position.next_offset == before), "a gap before offset {before}");
-            let rows = batch.into_rows();
+            let rows = batch.sorted();
             store.apply(&rows, &at)?;
-            Ok(Applied::of(&rows))
+            let applied = Applied::of(&rows);
+            drop((rows, room));
+            Ok(applied)
         });
         listener.applied(applied.await?, size, &at);
         if let Some(throttle) = &self.limits.throttle {
@@ -177,28 +194,25 @@ impl Source {
     }
 
     /// Collects what has arrived, up to a full batch. Waits only while there is nothing, and the end isn't reached.
-    async fn next_batch(&mut self, end: i64, look_again: Duration, limits: &Limits) -> Result<Batch, LogError> {
+    async fn next_batch(&mut self, end: i64, look_again: Duration, limits: &Limits) -> Result<(Batch, Room), LogError> {
         let mut batch = Batch::default();
         let from = self.fetch.position();
-        loop {
-            let arrived = self.poll(&mut batch)?;
-            if batch.is_full(limits) || self.fetch.position() >= end {
-                return Ok(batch);
-            }
-            if arrived {
-                // Its thread has other work too.
-                tokio::task::yield_now().await;
-            } else if self.fetch.position() == from {
-                let _ = timeout(look_again, self.arrivals.notified()).await;
-            } else {
-                return Ok(batch);
-            }
+        // One record at most without room for it.
+        while !self.poll(1, &mut batch)? && self.fetch.position() == from {
+            let _ = timeout(look_again, self.arrivals.notified()).await;
         }
+        let mut room = limits.memory.room(limits).await;
+        while !batch.is_full(limits) && self.fetch.position() < end && self.poll(POLL, &mut batch)? {
+            // Its thread has other work too.
+            tokio::task::yield_now().await;
+        }
+        room.shrink(batch.size().bytes);
+        Ok((batch, room))
     }
 
-    fn poll(&mut self, batch: &mut Batch) -> Result<bool, LogError> {
-        let mut records = VecDeque::with_capacity(POLL);
-        self.fetch.poll(POLL, &mut records)?;
+    fn poll(&mut self, max: usize, batch: &mut Batch) -> Result<bool, LogError> {
+        let mut records = VecDeque::with_capacity(max);
+        self.fetch.poll(max, &mut records)?;
         let arrived = !records.is_empty();
         records.into_iter().for_each(|record| batch.add(&record));
         Ok(arrived)
@@ -216,7 +230,8 @@ async fn blocking<T: Send + 'static>(
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { batch_records: 20_000, batch_bytes: 8 << 20, throttle: None }
+        let memory = Arc::new(BatchMemory::new(ALL_BATCHES));
+        Self { batch_records: 20_000, batch_bytes: 8 << 20, throttle: None, memory }
     }
 }
 

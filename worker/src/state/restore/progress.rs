@@ -1,5 +1,6 @@
 //! How far a replay is, for `/state` and metrics.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -68,6 +69,42 @@ impl Reading {
     }
 }
 
+/// All replays of a worker that are under way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Together {
+    pub partitions: usize,
+    pub records: u64,
+    pub remaining: u64,
+    pub records_per_second: f64,
+    /// They go on beside each other, so that the longest says when they are done.
+    pub eta: Option<Duration>,
+}
+
+impl Together {
+    /// None if there are none.
+    pub fn of(readings: &[Reading], now: Instant) -> Option<Self> {
+        let etas: Option<Vec<Duration>> = readings.iter().map(|reading| reading.eta(now)).collect();
+        (!readings.is_empty()).then(|| Self {
+            partitions: readings.len(),
+            records: readings.iter().map(|reading| reading.records).sum(),
+            remaining: readings.iter().map(Reading::remaining).sum(),
+            records_per_second: readings.iter().map(|reading| reading.records_per_second(now)).sum(),
+            eta: etas.and_then(|etas| etas.into_iter().max()),
+        })
+    }
+}
+
+impl fmt::Display for Together {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partitions, records, remaining, records_per_second, eta } = self;
+        let so_far = format!("{records} records at {records_per_second:.0} per second, at most {remaining} to go");
+        match eta {
+            Some(eta) => write!(f, "restoring {partitions} partitions: {so_far}, about {} s", eta.as_secs()),
+            None => write!(f, "restoring {partitions} partitions: {so_far}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,7 +115,7 @@ mod tests {
     fn what_remains_takes_as_long_as_what_is_done() {
         let (progress, start) = (Progress::default(), rt::now());
         assert_eq!(progress.reading(), None);
-        progress.begin(Span { topic_id: [1; 16], from: 100, to: 500 }, start);
+        progress.begin(Span { topic_id: [1; 16], from: 100, to: 500, asked_at: 0 }, start);
         let reading = progress.reading().unwrap();
         assert_eq!((reading.remaining(), reading.eta(start), reading.eta(start + secs(1))), (400, None, None));
 
@@ -91,5 +128,17 @@ mod tests {
         let reading = progress.reading().unwrap();
         assert_eq!((reading.remaining(), reading.eta(start + secs(11))), (0, Some(Duration::ZERO)));
         assert_eq!((reading.records, reading.bytes, reading.keyless), (51, 5_001, 1));
+    }
+
+    #[test]
+    fn all_restores_together_take_as_long_as_the_longest() {
+        let start = rt::now();
+        let at = |position, records| Reading { from: 0, to: 100, position, records, bytes: 0, keyless: 0, started: start };
+        let now = start + secs(10);
+        assert_eq!(Together::of(&[], now), None);
+        let all = Together::of(&[at(50, 20), at(20, 20)], now).unwrap();
+        assert_eq!(all.to_string(), "restoring 2 partitions: 40 records at 4 per second, at most 130 to go, about 40 s");
+        let unknown = Together::of(&[at(50, 20), at(0, 0)], now).unwrap();
+        assert_eq!(unknown.eta, None, "nobody knows how long the second one takes");
     }
 }

@@ -11,9 +11,13 @@ use proptest::prelude::*;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::log::{Bounds, BoxFuture, NewTopic, Producer, Record, Row, Stored, TopicFacts, TopicId, Wake};
+use crate::log::{Bounds, BoxFuture, LogEnd, NewTopic, Producer, Record, Row, Stored, TopicFacts, TopicId, Wake};
 use crate::state::conformance::row;
-use crate::state::{KeyValue, WipeReason};
+use crate::state::rows::are_sorted;
+use crate::state::{KeyValue, Rows, WipeReason};
+
+/// How long the changelog keeps tombstones, in milliseconds of its own time.
+const TOMBSTONE_LIFE: i64 = 1_000;
 
 /// A changelog partition that tests compact, cut and make anew. Readers see it up to `visible`.
 #[derive(Clone, Default)]
@@ -25,8 +29,20 @@ struct State {
     start: i64,
     end: i64,
     visible: i64,
-    records: BTreeMap<i64, Row>,
+    /// Up to where it was compacted.
+    clean: i64,
+    now: i64,
+    /// Where each leader's epoch begins; the index is the epoch.
+    epochs: Vec<i64>,
+    records: BTreeMap<i64, Written>,
     wakes: Vec<Wake>,
+}
+
+struct Written {
+    row: Row,
+    epoch: i32,
+    /// When a compaction first left the tombstone in place: from then on it lives for its time.
+    cleaned: Option<i64>,
 }
 
 impl Changelog {
@@ -38,9 +54,33 @@ impl Changelog {
 
     fn append(&self, row: Row) {
         let mut state = self.0.lock().unwrap();
-        let offset = state.end;
-        state.records.insert(offset, row);
+        let (offset, epoch) = (state.end, state.epochs.len() as i32 - 1);
+        state.records.insert(offset, Written { row, epoch, cleaned: None });
         state.end += 1;
+    }
+
+    fn wait(&self, millis: i64) {
+        self.0.lock().unwrap().now += millis;
+    }
+
+    /// Another leader, that lacks the last records.
+    fn lose(&self, records: i64) {
+        let mut state = self.0.lock().unwrap();
+        // A leader that lacks records has not compacted anything away for their sake.
+        state.end = (state.end - records).max(state.start).max(state.clean);
+        let end = state.end;
+        state.records.retain(|offset, _| *offset < end);
+        // Epochs that begin where nothing is left are none.
+        let lost = state.epochs.iter().filter(|start| **start >= end).count();
+        let last = state.epochs.len();
+        state.epochs[last - lost..].fill(end);
+        state.epochs.push(end);
+    }
+
+    /// Where an epoch ends; as a leader it doesn't know those that have no records.
+    fn epoch_end(&self, epoch: i32) -> Option<i64> {
+        let state = self.0.lock().unwrap();
+        (epoch >= 0).then(|| state.epochs.get(epoch as usize + 1).copied().unwrap_or(state.end))
     }
 
     /// Offsets without a record, as the end of a transaction leaves them.
@@ -48,11 +88,16 @@ impl Changelog {
         self.0.lock().unwrap().end += offsets;
     }
 
-    /// Drops all but the last record of each key.
+    /// Drops all but the last record of each key, and those that are tombstones and have lived.
     fn compact(&self) {
         let mut state = self.0.lock().unwrap();
-        let last: HashMap<Vec<u8>, i64> = state.records.iter().map(|(offset, row)| (row.key.clone(), *offset)).collect();
-        state.records.retain(|offset, row| last[&row.key] == *offset);
+        let now = state.now;
+        state.clean = state.end;
+        let last: HashMap<Vec<u8>, i64> =
+            state.records.iter().map(|(offset, written)| (written.row.key.clone(), *offset)).collect();
+        let lives =
+            |written: &mut Written| written.row.value.is_some() || now - *written.cleaned.get_or_insert(now) <= TOMBSTONE_LIFE;
+        state.records.retain(|offset, written| last[&written.row.key] == *offset && lives(written));
     }
 
     fn cut_before(&self, start: i64) {
@@ -65,7 +110,7 @@ impl Changelog {
         let mut state = self.0.lock().unwrap();
         let mut id = state.id;
         id[0] += 1;
-        *state = State { id, ..State::default() };
+        *state = State { id, now: state.now.max(1), epochs: vec![0], ..State::default() };
     }
 
     fn show(&self, visible: i64) {
@@ -89,7 +134,7 @@ impl Changelog {
     /// The table that the whole changelog stands for.
     fn table(&self) -> Vec<KeyValue> {
         let mut table = BTreeMap::new();
-        for row in self.0.lock().unwrap().records.values() {
+        for Written { row, .. } in self.0.lock().unwrap().records.values() {
             match &row.value {
                 Some(value) => table.insert(row.key.clone(), value.clone()),
                 None => table.remove(&row.key),
@@ -107,6 +152,17 @@ impl Log for Changelog {
         unreachable!("a replay creates nothing")
     }
     fn bounds<'a>(&'a self, _: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<Bounds>, LogError>> {
+        unreachable!("a replay is given its span")
+    }
+    fn ends<'a>(&'a self, _: &'a [TopicPartition]) -> BoxFuture<'a, Result<Vec<LogEnd>, LogError>> {
+        let state = self.0.lock().unwrap();
+        let end = LogEnd { offset: state.end, leader_epoch: state.epochs.len() as i32 - 1 };
+        Box::pin(std::future::ready(Ok(vec![end])))
+    }
+    fn epoch_end<'a>(&'a self, _: &'a TopicPartition, _: i32) -> BoxFuture<'a, Result<Option<i64>, LogError>> {
+        unreachable!("a replay is given its span")
+    }
+    fn tombstone_lives<'a>(&'a self, _: &'a [String]) -> BoxFuture<'a, Result<HashMap<String, Duration>, LogError>> {
         unreachable!("a replay is given its span")
     }
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {
@@ -131,9 +187,9 @@ impl Fetch for Reading {
             return Err(LogError::OutOfRange { partition: self.partition.clone(), offset: self.position });
         }
         let visible = state.visible.min(state.end);
-        for (offset, row) in state.records.range(self.position..visible.max(self.position)).take(max) {
+        for (offset, Written { row, epoch, .. }) in state.records.range(self.position..visible.max(self.position)).take(max) {
             let stored = Stored { key: Some(row.key.clone()), value: row.value.clone(), headers: vec![] };
-            out.push_back(Record::memory(*offset, 0, Arc::new(stored)));
+            out.push_back(Record::memory(*offset, 0, *epoch, Arc::new(stored)));
             self.position = offset + 1;
         }
         if out.len() < max {
@@ -189,15 +245,15 @@ impl StateStore for Crashing {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.last().rows.get(key).cloned())
     }
-    fn apply(&self, rows: &[Row], position: &Position) -> Result<(), StoreError> {
-        assert!(rows.is_sorted_by(|a, b| a.key < b.key));
+    fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        assert!(are_sorted(rows));
         let mut image = Image { flushed: false, position: Some(*position), ..self.last() };
-        for row in rows {
-            match &row.value {
-                Some(value) => image.rows.insert(row.key.clone(), value.clone()),
-                None => image.rows.remove(&row.key),
+        rows.each(&mut |key, value| {
+            match value {
+                Some(value) => image.rows.insert(key.to_vec(), value.to_vec()),
+                None => image.rows.remove(key),
             };
-        }
+        });
         self.0.lock().unwrap().push(image);
         Ok(())
     }
@@ -227,7 +283,16 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 }
 
 fn plan(log: &Changelog, store: &dyn StateStore) -> Restore {
-    Restore::plan(store.position().unwrap(), log.id(), log.limits())
+    let stored = store.position().unwrap();
+    let asked_at = log.0.lock().unwrap().now;
+    let facts = ChangelogFacts {
+        topic_id: log.id(),
+        bounds: log.limits(),
+        asked_at,
+        epoch_end: stored.and_then(|stored| log.epoch_end(stored.leader_epoch)),
+        tombstone_life: Some(Duration::from_millis(TOMBSTONE_LIFE as u64)),
+    };
+    Restore::plan(stored, &facts)
 }
 
 impl Listener for Progress {
@@ -293,6 +358,8 @@ enum Happens {
     Skip,
     Compact,
     Recreate,
+    Wait { millis: i64 },
+    Lose { records: i64 },
     Interrupted { visible: i64, crash: Option<usize> },
 }
 
@@ -302,6 +369,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         2 => Just(Happens::Skip),
         2 => Just(Happens::Compact),
         1 => Just(Happens::Recreate),
+        2 => (0i64..TOMBSTONE_LIFE * 2).prop_map(|millis| Happens::Wait { millis }),
+        2 => (0i64..8).prop_map(|records| Happens::Lose { records }),
         4 => (0i64..40, proptest::option::of(0usize..8)).prop_map(|(visible, crash)| Happens::Interrupted { visible, crash }),
     ]
 }
@@ -318,6 +387,10 @@ proptest! {
                     Happens::Skip => log.skip(2),
                     Happens::Compact => log.compact(),
                     Happens::Recreate => log.recreate(),
+                    Happens::Wait { millis } => log.wait(millis),
+                    // What a store has read behind the last record that there was, nobody can judge: it has no epoch.
+                    Happens::Lose { .. } if store.position().unwrap().is_some_and(|stored| stored.leader_epoch < 0) => {}
+                    Happens::Lose { records } => log.lose(records),
                     Happens::Interrupted { visible, crash } => {
                         interrupted(&log, &store, visible).await;
                         if let Some(keep) = crash {
@@ -367,7 +440,7 @@ fn a_replay_waits_for_records_that_are_not_there_yet_and_tells_how_far_it_is() {
         log.show(7);
         let store: SharedStore = Arc::new(Crashing::new());
         let (progress, limits, of) = (Progress::default(), small_batches(), changelog());
-        let span = Span { topic_id: log.id(), from: 0, to: 10 };
+        let span = Span { topic_id: log.id(), from: 0, to: 10, asked_at: 1 };
         let rt = Rt::single();
         let mut replay = std::pin::pin!(replay(&rt, &log, &of, &store, span, &limits, &progress));
         for _ in 0..10 {
@@ -406,7 +479,8 @@ fn until_it_is_at_the_end_a_store_stays_as_old_as_it_was() {
     run(async {
         let log = Changelog::new();
         let store = Arc::new(Crashing::new());
-        store.apply(&[], &Position { topic_id: log.id(), next_offset: 0, leader_epoch: 5, written_at: 1_000 }).unwrap();
+        log.wait(1_200);
+        store.apply(&NO_ROWS, &Position { topic_id: log.id(), next_offset: 0, leader_epoch: 0, written_at: 1_000 }).unwrap();
         for n in 0..10 {
             log.append(row(format!("{n}"), Some("x")));
         }
@@ -428,12 +502,12 @@ fn a_throttled_replay_puts_into_the_store_what_it_took_and_waits() {
         let limits = Limits { throttle: Some(throttle), ..Limits::default() };
         let store: SharedStore = Arc::new(Crashing::new());
         let (rt, of, progress) = (Rt::single(), changelog(), Progress::default());
-        let span = Span { topic_id: log.id(), from: 0, to: 1_000 };
+        let span = Span { topic_id: log.id(), from: 0, to: 1_000, asked_at: 1 };
         let mut replay = std::pin::pin!(replay(&rt, &log, &of, &store, span, &limits, &progress));
         for _ in 0..10 {
             assert!(futures::poll!(replay.as_mut()).is_pending());
         }
-        assert_eq!(store.position().unwrap().unwrap().next_offset, POLL as i64, "the rest is due in hours");
+        assert_eq!(store.position().unwrap().unwrap().next_offset, 1, "the rest is due in hours");
     });
 }
 
@@ -495,7 +569,7 @@ fn a_store_on_disk_is_restored_closed_and_up_to_date_when_it_is_opened_again() {
     use crate::state::{Place, Stores};
 
     let datadir = tempfile::TempDir::new().unwrap();
-    let open = || Stores::open(&Place::Disk(datadir.path().to_path_buf())).unwrap();
+    let open = || Stores::open(&Place::Disk(datadir.path().to_path_buf(), crate::state::StoreMemory::default())).unwrap();
     run(async {
         let log = Changelog::new();
         for n in 0..10_000 {

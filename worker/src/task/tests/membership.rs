@@ -11,7 +11,7 @@ use super::super::shard::{self, Message, Shared, Stop};
 use super::*;
 use crate::group::{GroupError, GroupEvent, Lease, MemberView, Membership};
 use crate::log::{BoxFuture, NewTopic, Row};
-use crate::state::{FlushLimits, Place, Stores};
+use crate::state::{BatchMemory, FlushLimits, Place, Stores};
 use crate::status::{Stage, Status};
 
 /// Says what the test tells it to say.
@@ -297,8 +297,10 @@ fn work_of_a_lost_membership_is_not_written_by_a_shard_that_has_not_heard_of_it(
             stores: Stores::open(&Place::Memory).unwrap(),
             status: Arc::new(Status::new(node.id)),
             failures: mpsc::unbounded_channel().0,
-            flusher: Arc::new(Flusher::new(FlushLimits { records: 1_000, interval: secs(1) })),
+            flusher: Arc::new(Flusher::new(FlushLimits { records: 1_000, interval: secs(1), bytes: 1 << 20 })),
+            tombstones: Arc::default(),
             throttle: None,
+            batches: Arc::new(BatchMemory::new(1 << 20)),
             epochs: Arc::default(),
             tenure: Arc::default(),
             undrained: Arc::default(),

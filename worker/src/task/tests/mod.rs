@@ -27,6 +27,8 @@ mod faults;
 mod http;
 mod membership;
 mod standbys;
+#[cfg(feature = "rocksdb")]
+mod volumes;
 
 /// Ends a test that waits for what never comes.
 const HANGS: Duration = Duration::from_secs(60);

@@ -109,6 +109,9 @@ async fn offsets_are_asked_of_the_new_leader_when_the_old_one_says_it_is_none() 
     let client = Client::new(config(&[&former]));
     assert_eq!(client.list_offsets(&[("orders", 0), ("orders", 0)], At::Latest).await.unwrap(), [42, 42]);
     assert_eq!((told.recv().await, told.recv().await), (Some("former leader"), Some("leader")));
+    let end = EpochOffset { epoch: -1, offset: 42 };
+    assert_eq!(client.log_ends(&[("orders", 0)]).await.unwrap(), [end]);
+    assert_eq!(told.recv().await, Some("leader"), "it is known by now");
 }
 
 #[tokio::test]
