@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::control::drain::{DrainHandle, DrainState};
 use crate::error::{QueryError, TableError};
-use crate::group::Membership;
+use crate::group::{Drain, Membership, Places};
 use crate::log::{Log, Producer, partition_of};
 use crate::readiness::{Reason, Unready};
 use crate::rt::Rt;
@@ -15,7 +15,7 @@ use crate::status::Status;
 use crate::table::TableNode;
 use crate::task::flusher::Flusher;
 use crate::task::shard::Message;
-use crate::topology::{Groups, Topology};
+use crate::topology::{Groups, TaskId, Topology};
 
 /// A worker as seen from outside its tasks: sends and queries.
 pub(crate) struct Running {
@@ -104,6 +104,15 @@ impl Running {
         Some((per_partition, per_partition * inputs as u64))
     }
 
+    /// How far a handover is that was asked for, in a word.
+    pub fn handover(&self) -> Option<&'static str> {
+        (self.drain.asked() == Some(Drain::Handover)).then(|| if self.has_handed_over() { "handed-over" } else { "handing-over" })
+    }
+
+    pub fn has_handed_over(&self) -> bool {
+        self.membership().is_some_and(|membership| membership.view().handed_over)
+    }
+
     /// Whether the worker is a member of its group.
     pub fn is_joined(&self) -> bool {
         self.drain.state() != Some(DrainState::Drained) && self.membership().is_some_and(|membership| membership.view().joined)
@@ -126,7 +135,7 @@ impl Running {
     /// A row of this worker's copy of a table that it doesn't own, or not yet, and how far that copy is behind (invariant I12). None
     /// where it has none, or nobody knows how far behind it is.
     pub async fn query_copy(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<StaleRow>, QueryError> {
-        let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
+        let group = self.group_of(table);
         let Some((partition, (rt, flusher))) =
             group.and_then(|group| Some((self.partition(group, &key)?, self.stores.read().unwrap().clone()?)))
         else {
@@ -143,9 +152,23 @@ impl Running {
         }
     }
 
+    /// Where a partition of a table is that isn't here.
+    pub async fn places(&self, table: &'static TableNode, partition: u32) -> Places {
+        let (Some(group), Some(membership)) = (self.group_of(table), self.membership()) else { return Places::default() };
+        let places = membership.places(TaskId { group: group as u32, partition }).await;
+        places.unwrap_or_else(|error| {
+            tracing::warn!("table `{}`: nobody knows where partition {partition} is: {error}", table.name);
+            Places::default()
+        })
+    }
+
+    fn group_of(&self, table: &TableNode) -> Option<usize> {
+        self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index))
+    }
+
     /// The newest value of a row that this worker holds, as it stands in the changelog.
     pub async fn query(&self, table: &'static TableNode, key: Vec<u8>) -> Result<Option<Vec<u8>>, QueryError> {
-        let group = self.topology.groups.iter().position(|group| group.tables.iter().any(|own| own.index == table.index));
+        let group = self.group_of(table);
         let Some(partition) = group.and_then(|group| self.partition(group, &key)) else {
             return Err(QueryError::NotStarted { table: table.name });
         };

@@ -24,4 +24,4 @@ pub(crate) use load::{Configured, configure};
 pub(crate) const VERSION: u64 = 1;
 
 /// What an operator may require of a worker beyond version 1.
-pub(crate) const FEATURES: [&str; 2] = ["drain-leave", "standbys"];
+pub(crate) const FEATURES: [&str; 3] = ["drain-leave", "drain-handover", "standbys"];

@@ -15,7 +15,7 @@ use crate::app::{AppNode, Running};
 use crate::cli::{ExitReason, Refusal};
 use crate::contract::{Configured, Declared, Description};
 use crate::error::TopologyError;
-use crate::group::Membership;
+use crate::group::{Drain, Membership};
 use crate::log::{Log, LogError};
 use crate::readiness::Reason;
 use crate::rt::{self, Rt};
@@ -203,7 +203,7 @@ impl Starting {
                 let groups = tokio::select! {
                     biased;
                     Some(()) = stops.recv() => return Ok(()),
-                    () = running.drain.begun() => {
+                    () = running.drain.leaves() => {
                         // It has never joined, but a process before it may have: its place would keep its partitions from others.
                         tokio::select! {
                             biased;
@@ -350,7 +350,7 @@ impl Joined {
         let mut work = (!own.is_empty()).then(|| Work::start(rt, own, membership.clone(), failures, settings.shutdown_timeout));
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
-        let mut drains = false;
+        let mut drains = None;
         let mut changed = std::pin::pin!(sources::changed(log, groups, settings.topics_interval));
         let mut result = loop {
             if tasks.have_left() {
@@ -359,10 +359,9 @@ impl Joined {
             tokio::select! {
                 biased;
                 Some(()) = stops.recv() => break Ok(End::Stopped),
-                () = running.drain.begun(), if !drains => {
-                    drains = true;
-                    tracing::info!("{}: draining", app.id);
-                    membership.drain();
+                how = running.drain.news(drains) => {
+                    drains = Some(how);
+                    membership.drain(how);
                 }
                 why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
@@ -371,7 +370,7 @@ impl Joined {
                     }
                 }
                 () = tasks.ended() => tasks.settle(&*membership),
-                why = &mut changed, if !drains => {
+                why = &mut changed, if drains != Some(Drain::Leave) => {
                     tracing::warn!("{}: {why}; what is in hand is committed, then the worker joins anew", app.id);
                     status.wait_for(Reason::WaitingForTopics, why);
                     break Ok(End::Anew);

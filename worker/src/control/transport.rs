@@ -145,7 +145,10 @@ pub(super) async fn membership(
                 margin: settings.message_timeout(),
                 instance: settings.instance_id.clone(),
                 endpoint: settings.advertised_address.clone().unwrap_or_else(|| listens.to_string()),
-                zone: contract::zone(settings)?.or_else(|| settings.node.clone()).unwrap_or_default(),
+                zone: contract::zone(settings)?.unwrap_or_default(),
+                node: settings.node.clone().unwrap_or_default(),
+                recovery_lag: settings.recovery_lag,
+                max_warmups: usize::try_from(settings.max_warmups).unwrap_or(usize::MAX),
             };
             Ok(KafkaGroup::start(group))
         }

@@ -16,6 +16,8 @@ mod assignor;
 mod events;
 #[cfg(feature = "kafka")]
 mod kafka;
+#[cfg(feature = "kafka")]
+mod lag;
 #[cfg(all(test, feature = "kafka"))]
 pub(crate) mod model;
 #[cfg(feature = "kafka")]
@@ -59,17 +61,21 @@ pub(crate) trait Membership: Send + Sync + 'static {
     /// What to tell about this member.
     fn view(&self) -> MemberView;
 
+    /// Where a task and its copies are, if the group is at rest and knows.
+    fn places(&self, of: TaskId) -> BoxFuture<'_, Result<Places, GroupError>>;
+
     /// The stores of this process lack what their changelogs have. A static member whose place was kept lets the group know of it.
     fn cold(&self);
 
     /// How many changelog records each copy of a task's tables that this worker has lacks, whether the task is its own, a standby, or
-    /// only left on its disk. Said whenever it has changed: the next rebalance goes by it, and a copy that has caught up may cause one.
-    #[allow(dead_code, reason = "said by whoever keeps copies")]
+    /// only left on its disk. Said for the first time before the member has joined, or the group takes it for one that keeps no copies;
+    /// and whenever it has changed: the next rebalance goes by it, and a copy that has caught up may cause one. A task of its own that
+    /// runs lacks nothing: one that lacks much is given to whoever has a better copy.
     fn copies(&self, lags: Vec<(TaskId, u64)>);
 
-    /// Lets others take this member's tasks, while it goes on with them until they are taken; when it has none any more it leaves for
-    /// good, and says [`Left`](GroupEvent::Left).
-    fn drain(&self);
+    /// Lets others take this member's tasks, while it goes on with them until they are taken. One that is to leave does so for good when
+    /// it has none any more, and says [`Left`](GroupEvent::Left); one that hands over may still be told to leave.
+    fn drain(&self, how: Drain);
 
     /// Ends: leaves the group, or keeps its place there if that has an instance id. Call it when everything is committed.
     fn end(&self) -> BoxFuture<'_, ()>;
@@ -96,6 +102,15 @@ pub(crate) enum GroupEvent {
     Failed { reason: String },
     /// The member has ended, after [`Membership::drain`] or [`Membership::end`].
     Left,
+}
+
+/// How a member gives its tasks away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// All of them, and then it leaves the group for good.
+    Leave,
+    /// To those that have copies and can go on with them. It stays, and keeps copies itself.
+    Handover,
 }
 
 /// Why an offset wasn't committed or read.
@@ -134,13 +149,26 @@ pub(crate) struct MemberView {
     pub member: String,
     /// −1 while there is none.
     pub generation: i32,
-    /// Whether this member computes the assignment, and is the app's leader.
+    /// Whether this member computes the assignment, and is the app's leader, in this generation and no other.
     pub leader: bool,
     /// It has the assignment of this generation and doesn't join anew: whether it leads is certain for now.
     pub settled: bool,
+    /// The member id of the leader; empty when it isn't known.
+    pub leader_member: String,
     /// It has an assignment that it hasn't lost, also while it joins anew in a rebalance.
     pub joined: bool,
     pub rebalances: u64,
+    /// It was to hand over, the leader knows, and it has no task in hand.
+    pub handed_over: bool,
+}
+
+/// Where the workers can be reached that have a task, as `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// None while it moves.
+    pub owner: Option<String>,
+    /// Those that keep copies.
+    pub standbys: Vec<String>,
 }
 
 /// The right to write, as long as the group certainly counts this member in.

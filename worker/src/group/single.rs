@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::events::Events;
-use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
+use super::{Drain, GroupError, GroupEvent, Lease, MemberView, Membership, Places};
 use crate::log::BoxFuture;
 use crate::time::TopicPartition;
 use crate::topology::{Groups, TaskId};
@@ -65,17 +65,26 @@ impl Membership for SingleGroup {
             generation: GENERATION,
             leader: true,
             settled: true,
+            leader_member: "single".to_string(),
             joined: true,
             rebalances: 1,
+            handed_over: false,
         }
+    }
+
+    fn places(&self, _of: TaskId) -> BoxFuture<'_, Result<Places, GroupError>> {
+        Box::pin(std::future::ready(Ok(Places::default())))
     }
 
     fn cold(&self) {}
 
     fn copies(&self, _lags: Vec<(TaskId, u64)>) {}
 
-    fn drain(&self) {
-        self.events.push(GroupEvent::Left);
+    /// There is nobody to hand over to.
+    fn drain(&self, how: Drain) {
+        if how == Drain::Leave {
+            self.events.push(GroupEvent::Left);
+        }
     }
 
     fn end(&self) -> BoxFuture<'_, ()> {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use faust_wire::Error;
 use faust_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use faust_wire::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     OffsetCommitRequest, OffsetCommitResponse, SyncGroupRequest, SyncGroupResponse,
 };
+use faust_wire::{Error, GroupDescription};
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -87,6 +87,10 @@ impl Way for FarCoordinator {
             let open = || std::sync::Arc::new(FarLine { number: cluster().open(end) });
             Ok(Link { joins: open(), other: open() })
         })
+    }
+
+    fn described(&self, _group: &str) -> BoxFuture<'static, Result<GroupDescription, Error>> {
+        unreachable!("nobody asks a simulated worker's pages")
     }
 
     fn offsets(&self, _group: &str, of: &[(String, i32)]) -> BoxFuture<'static, Result<Offsets, Error>> {

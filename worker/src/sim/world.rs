@@ -75,6 +75,9 @@ pub(crate) fn membership(groups: &Groups) -> Option<Arc<dyn Membership>> {
         instance: config.statics.then(|| format!("worker-{}", end.worker)),
         endpoint: format!("worker-{}:6066", end.worker),
         zone: String::new(),
+        node: String::new(),
+        recovery_lag: 20,
+        max_warmups: 2,
     }))
 }
 
@@ -504,7 +507,7 @@ impl Cluster {
             let place = &mut workers[worker];
             let running = app::of_worker(worker).running();
             let (Phase::Up, Some(running), Some(process)) = (place.phase, running, &place.process) else { return };
-            process.within(|| running.drain.begin());
+            process.within(|| running.drain.begin(crate::group::Drain::Leave));
             place.phase = Phase::Draining { down };
             End { process: place.process_id, worker }
         };

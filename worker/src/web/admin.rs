@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use crate::app::Running;
 use crate::cli::{ExitReason, Refusal};
 use crate::control::drain::DrainState;
+use crate::group::Drain;
 use crate::rt::Rt;
 use crate::settings::Resolved;
 
@@ -99,19 +100,20 @@ async fn drain(State(authority): State<Authority>, request: Request) -> Response
             return (StatusCode::BAD_REQUEST, sentence).into_response();
         }
     };
-    if let Mode::Handover = ask.mode {
-        let sentence = "a handover needs copies of the tables on other workers, which this version doesn't keep; say leave\n";
-        return (StatusCode::NOT_IMPLEMENTED, sentence).into_response();
-    }
-    if authority.running.drain.state().is_none() {
-        tracing::info!("asked to leave the group (nonce {:?})", ask.nonce);
-    }
-    let state = authority.running.drain.begin();
-    let code = match state {
-        DrainState::Draining => StatusCode::ACCEPTED,
-        DrainState::Drained => StatusCode::OK,
+    let how = match ask.mode {
+        Mode::Leave => Drain::Leave,
+        Mode::Handover => Drain::Handover,
     };
-    (code, Json(json!({"state": state.label()}))).into_response()
+    let running = &authority.running;
+    if running.drain.begin(how) {
+        tracing::info!("asked to {} (nonce {:?})", if how == Drain::Leave { "leave the group" } else { "hand over" }, ask.nonce);
+    }
+    let (state, done) = match running.drain.state() {
+        Some(state) => (state.label(), state == DrainState::Drained),
+        None => (running.handover().unwrap_or_default(), running.has_handed_over()),
+    };
+    let code = if done { StatusCode::OK } else { StatusCode::ACCEPTED };
+    (code, Json(json!({"state": state}))).into_response()
 }
 
 impl Authority {

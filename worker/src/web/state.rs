@@ -29,6 +29,7 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "instance": facts.instance,
         "generation": view.generation,
         "leader": view.leader,
+        "leaderMember": known_member(&view.leader_member),
         "joined": running.is_joined(),
         "rebalances": view.rebalances,
         "ready": reason.is_none(),
@@ -36,6 +37,7 @@ pub(super) fn describe(app: &str, running: &Running, facts: &Facts) -> Value {
         "waiting": waiting.or_else(|| running.status.idle_because()),
         "caughtUp": running.caught_up(),
         "draining": running.drain.state().map(DrainState::label),
+        "handover": running.handover(),
         "lag": running.lag(),
         "restore": running.status.restores(rt::now()).map(restore),
         "tasks": tasks,
@@ -111,6 +113,10 @@ fn table(table: &TableMeter) -> Value {
         "wiped": wiped,
         "restore": restore,
     })
+}
+
+fn known_member(id: &str) -> Option<&str> {
+    (!id.is_empty()).then_some(id)
 }
 
 fn known(value: i64) -> Option<i64> {

@@ -3,16 +3,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use tokio::time::timeout;
 
 use super::Pages;
 use crate::app::StaleRow;
 use crate::error::QueryError;
+use crate::group::Places;
 use crate::table::TableNode;
 
 /// How long a row is waited for. Its thread reads it in no time, unless an agent blocks it.
@@ -79,9 +82,7 @@ async fn row(pages: &Pages, table: &str, key: Vec<u8>, stale: bool) -> Response 
     };
     match answer {
         Ok(value) => found(node, value),
-        Err(QueryError::NotHere { partition, .. }) => {
-            say(StatusCode::MISDIRECTED_REQUEST, format!("not owned here: partition {partition} is on another worker"))
-        }
+        Err(QueryError::NotHere { partition, .. }) => elsewhere(pages, node, partition).await,
         Err(QueryError::NotReady { retry_after, partition, .. }) => {
             let retry_after = [(header::RETRY_AFTER, retry_after.as_secs().max(1).to_string())];
             (StatusCode::SERVICE_UNAVAILABLE, retry_after, format!("restoring: partition {partition}\n")).into_response()
@@ -104,6 +105,14 @@ fn found(node: &TableNode, value: Option<Vec<u8>>) -> Response {
 fn with_lag(mut response: Response, lag: u64) -> Response {
     response.headers_mut().insert(STALE_BY, lag.into());
     response
+}
+
+/// Who has the row. The caller goes there: a worker that fetched it for others would answer for what it can't know to be so still.
+async fn elsewhere(pages: &Pages, table: &'static TableNode, partition: u32) -> Response {
+    let Places { owner, standbys } = timeout(PATIENCE, pages.running.places(table, partition)).await.unwrap_or_default();
+    let error = format!("not owned here: partition {partition} is on another worker");
+    let answer = json!({"error": error, "partition": partition, "owner": owner, "standbys": standbys});
+    (StatusCode::MISDIRECTED_REQUEST, Json(answer)).into_response()
 }
 
 fn say(code: StatusCode, sentence: String) -> Response {

@@ -1,24 +1,73 @@
-//! Who gets which task: a pure function of what the members say they have.
+//! Who gets which task, and who keeps copies of it: a pure function of what the members say they have.
 //!
-//! It looks for the *target* – balanced, with as few moves as possible – and then hands out of it only what nobody else has in
-//! hand: a task that moves is first taken from its old owner, and given to the new one in a later generation, when the old one
-//! doesn't claim it any more. What doesn't move stays where it is all along.
+//! 1. What is in whose hands, and whose copies are how far (`claims`, `copies`).
+//! 2. The *target*: balanced owners with as few moves as possible (`balance`, `target`). A task that a warm-up is under way for counts as
+//!    the warm-up's owner's, so the target stays the same while it is approached.
+//! 3. The *next* step towards it (`next`). A task with tables moves only to a copy that has caught up; where there is none, it stays
+//!    where it is, and a warm-up – a copy on its way to become active – is placed where it is to go. Only so many warm-ups are under way at
+//!    a time; a member whose warm-up has caught up asks for the next plan. What has no living owner goes to the best copy at once.
+//! 4. Standbys, beside that (`standbys`).
+//!
+//! A task that moves is first taken from its old owner, and given to the new one in a later generation, when the old one doesn't claim
+//! it any more. What doesn't move stays where it is all along.
 
+use super::lag::Lag;
 use crate::topology::{CoPartitioned, TaskId};
 
 mod balance;
+mod claims;
+mod copies;
+mod next;
+mod standbys;
+mod target;
 #[cfg(test)]
 mod tests;
 
+use claims::Holder;
+use copies::Copies;
+use next::Next;
+
 /// What a member says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Member {
     pub id: String,
+    pub role: Role,
+    /// The co-partition groups that it can have tasks of, by index; what isn't there it can't. One that can't have a task still keeps
+    /// others from it until it lets go.
+    pub serves: Vec<bool>,
     /// The tasks in its hands, and the generation that put them there.
     pub owned: Vec<TaskId>,
     pub generation: i32,
-    /// Whether it can be given tasks at all. One that can't still keeps others from what it has until it lets go.
-    pub able: bool,
+    /// The copies that it has, kept up to date or only left on its disk. None of a member that keeps no copies: it gets tasks with nothing to
+    /// warm up.
+    pub copies: Option<Vec<(TaskId, Lag)>>,
+    /// The copies that the last plan let it keep up to date.
+    pub standbys: Vec<TaskId>,
+    /// Those of them that are to become active.
+    pub warmups: Vec<TaskId>,
+    /// Empty if unknown.
+    pub zone: String,
+    pub node: String,
+}
+
+/// What a member is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Role {
+    #[default]
+    Works,
+    /// Has no active tasks as soon as others can have them, and keeps copies.
+    HandsOver,
+    /// Has nothing as soon as others can have it.
+    Leaves,
+}
+
+/// What the app's settings say about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// A copy that lacks no more than this has caught up.
+    pub recovery_lag: Lag,
+    /// Warm-ups under way at a time.
+    pub max_warmups: usize,
 }
 
 /// What the members get.
@@ -31,41 +80,61 @@ pub(crate) struct Plan {
     pub more: bool,
 }
 
-/// A member's part of a plan. Its target is `active` and `waits` together.
+/// A member's part of a plan. All lists are sorted.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Share {
     pub member: String,
-    /// What it keeps and what it may start, sorted.
+    /// What it keeps and what it may start.
     pub active: Vec<TaskId>,
     /// What it has in hand and must let go of.
     pub revokes: Vec<TaskId>,
     /// What it will get when those that have it in hand have let go.
     pub waits: Vec<TaskId>,
+    pub standbys: Vec<TaskId>,
+    /// Copies that are to become active: beside the standbys, or one of them.
+    pub warmups: Vec<TaskId>,
+}
+
+/// What all parts of the plan look at.
+struct Cluster<'a> {
+    /// Sorted by id.
+    members: Vec<&'a Member>,
+    groups: &'a [CoPartitioned],
+    policy: Policy,
+    /// Members that can own tasks of each group.
+    owners: Vec<Vec<usize>>,
+    /// Members that can keep copies of tasks of each group.
+    keepers: Vec<Vec<usize>>,
+    /// What each member has in hand of each group.
+    holders: Vec<Vec<Holder>>,
+    copies: Copies,
 }
 
 /// Plans the next generation. The same input gives the same plan whatever the order of the members.
-pub(crate) fn assign(members: &[Member], groups: &[CoPartitioned]) -> Plan {
-    let mut members: Vec<&Member> = members.iter().collect();
-    members.sort_by(|a, b| a.id.cmp(&b.id));
-    let able: Vec<usize> = (0..members.len()).filter(|&member| members[member].able).collect();
-    let holders: Vec<Vec<Holder>> = holders(&members, groups);
-    let quotas = balance::quotas(&counts(&holders, &able), &sizes(groups));
+pub(crate) fn assign(members: &[Member], groups: &[CoPartitioned], policy: Policy) -> Plan {
+    let cluster = Cluster::new(members, groups, policy);
+    let targets = target::targets(&cluster);
+    let steps = next::steps(&cluster, &targets);
+    let standbys = standbys::place(&cluster, &targets, &steps);
 
-    let mut shares: Vec<Share> = members.iter().map(|m| Share { member: m.id.clone(), ..Share::default() }).collect();
-    for (group, holders) in holders.iter().enumerate() {
-        let quotas = quotas.get(group).map_or(&[][..], Vec::as_slice);
-        for (partition, target) in targets(holders, &able, quotas).into_iter().enumerate() {
+    let mut shares: Vec<Share> = cluster.members.iter().map(|m| Share { member: m.id.clone(), ..Share::default() }).collect();
+    for (group, of_group) in steps.iter().enumerate() {
+        for (partition, step) in of_group.iter().enumerate() {
             let task = TaskId { group: group as u32, partition: partition as u32 };
-            match (target, holders[partition]) {
-                (Some(target), Holder::None) => shares[target].active.push(task),
-                (Some(target), Holder::One(holder)) if holder == target => shares[target].active.push(task),
-                (Some(target), _) if mutant!("given before it is let go of") => shares[target].active.push(task),
-                (Some(target), _) => shares[target].waits.push(task),
-                (None, _) => {}
+            match step.next {
+                Next::Nobody => {}
+                Next::Has(owner) => shares[owner].active.push(task),
+                Next::Waits(owner) => shares[owner].waits.push(task),
+            }
+            if let Some(member) = step.warms_up {
+                shares[member].warmups.push(task);
+            }
+            for &member in &standbys[group][partition] {
+                shares[member].standbys.push(task);
             }
         }
     }
-    for (share, member) in shares.iter_mut().zip(&members) {
+    for (share, member) in shares.iter_mut().zip(&cluster.members) {
         let mut revokes: Vec<TaskId> =
             member.owned.iter().copied().filter(|task| share.active.binary_search(task).is_err()).collect();
         revokes.sort();
@@ -76,72 +145,41 @@ pub(crate) fn assign(members: &[Member], groups: &[CoPartitioned]) -> Plan {
     Plan { shares, more }
 }
 
-/// Who has a task in hand, by what the members say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Holder {
-    None,
-    /// A member, as an index.
-    One(usize),
-    /// Two got it from the same generation, so neither can be believed: it is given to nobody before both have let go.
-    Several,
-}
-
-/// Who holds each partition of each group: of two that claim it, the one to whom a newer generation gave it.
-fn holders(members: &[&Member], groups: &[CoPartitioned]) -> Vec<Vec<Holder>> {
-    let mut held: Vec<Vec<(Holder, i32)>> = groups.iter().map(|g| vec![(Holder::None, i32::MIN); g.partitions as usize]).collect();
-    for (index, member) in members.iter().enumerate() {
-        for task in &member.owned {
-            let Some(held) = held.get_mut(task.group as usize).and_then(|group| group.get_mut(task.partition as usize)) else {
-                continue;
-            };
-            *held = match *held {
-                (Holder::None, _) => (Holder::One(index), member.generation),
-                (_, generation) if generation < member.generation => (Holder::One(index), member.generation),
-                (Holder::One(other), generation) if generation == member.generation && other != index => {
-                    (Holder::Several, generation)
-                }
-                other => other,
-            };
-        }
+impl<'a> Cluster<'a> {
+    fn new(members: &'a [Member], groups: &'a [CoPartitioned], policy: Policy) -> Self {
+        let mut members: Vec<&Member> = members.iter().collect();
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        let serve = |group: usize, role: Role| -> Vec<usize> {
+            let fits = |member: &Member| member.role == role && member.serves(group);
+            (0..members.len()).filter(|&index| fits(members[index])).collect()
+        };
+        let owners = (0..groups.len()).map(|group| match serve(group, Role::Works) {
+            // Better those that wanted to be rid of it than nobody.
+            none if none.is_empty() => serve(group, Role::HandsOver),
+            owners => owners,
+        });
+        let keeps = |group: usize, member: &Member| {
+            groups[group].stateful && member.serves(group) && member.role != Role::Leaves && member.copies.is_some()
+        };
+        let owners = owners.collect();
+        let keepers: Vec<Vec<usize>> =
+            (0..groups.len()).map(|group| (0..members.len()).filter(|&index| keeps(group, members[index])).collect()).collect();
+        let holders = claims::holders(&members, groups);
+        let copies = Copies::of(&members, groups, &keepers);
+        Self { members, groups, policy, owners, keepers, holders, copies }
     }
-    held.into_iter().map(|group| group.into_iter().map(|(holder, _)| holder).collect()).collect()
-}
 
-fn sizes(groups: &[CoPartitioned]) -> Vec<usize> {
-    groups.iter().map(|group| group.partitions as usize).collect()
-}
-
-/// How many tasks of each group each of the able members has: `[group][member]`, members as positions in `able`.
-fn counts(holders: &[Vec<Holder>], able: &[usize]) -> Vec<Vec<usize>> {
-    let mut counts = vec![vec![0; able.len()]; holders.len()];
-    for (counts, holders) in counts.iter_mut().zip(holders) {
-        for holder in holders {
-            if let Holder::One(member) = holder
-                && let Ok(position) = able.binary_search(member)
-            {
-                counts[position] += 1;
-            }
-        }
+    fn owns(&self, group: usize, member: usize) -> bool {
+        self.owners[group].binary_search(&member).is_ok()
     }
-    counts
+
+    fn keeps(&self, group: usize, member: usize) -> bool {
+        self.keepers[group].binary_search(&member).is_ok()
+    }
 }
 
-/// The target owner of each partition of one group: a member keeps what it has, lowest partitions first, up to its quota, and what is
-/// left goes to those who have less.
-fn targets(holders: &[Holder], able: &[usize], quotas: &[usize]) -> Vec<Option<usize>> {
-    let mut left = quotas.to_vec();
-    let mut targets: Vec<Option<usize>> = holders
-        .iter()
-        .map(|holder| {
-            let Holder::One(member) = holder else { return None };
-            let left = &mut left[able.binary_search(member).ok()?];
-            *left = left.checked_sub(1)?;
-            Some(*member)
-        })
-        .collect();
-    let mut needy = able.iter().zip(left).flat_map(|(&member, left)| std::iter::repeat_n(member, left));
-    for target in targets.iter_mut().filter(|target| target.is_none()) {
-        *target = needy.next();
+impl Member {
+    fn serves(&self, group: usize) -> bool {
+        self.serves.get(group).is_some_and(|serves| *serves)
     }
-    targets
 }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::line::{Link, Way};
 use super::requests::Asking;
 use super::shared::{Now, Shared};
+use crate::group::MemberView;
 use crate::group::protocol::{Action, Input, Protocol};
 use crate::rt;
 
@@ -126,6 +127,8 @@ impl Actor {
     }
 
     fn publish(&self) {
+        let view = self.protocol.view();
+        tell_of_leader(&self.asking.group_id, &self.now.borrow().view, &view);
         let commits = self.link.as_ref().filter(|_| self.protocol.may_commit()).map(|link| link.other.clone());
         self.now.send_replace(Now {
             commits,
@@ -133,9 +136,22 @@ impl Actor {
             sender: self.protocol.sender().clone(),
             seq: self.protocol.seq(),
             losses: self.protocol.losses(),
-            view: self.protocol.view(),
+            view,
             ended: self.protocol.ended(),
         });
+    }
+}
+
+/// Leadership is of a generation: what the leader does on behalf of the app, it does in that generation's name.
+fn tell_of_leader(group: &str, was: &MemberView, is: &MemberView) {
+    let generation = is.generation;
+    match (was.leader, is.leader) {
+        (false, true) => tracing::info!("leads group `{group}` from generation {generation} on"),
+        (true, false) => tracing::info!("doesn't lead group `{group}` any more, as of generation {generation}"),
+        _ => {}
+    }
+    if !is.leader && !is.leader_member.is_empty() && was.leader_member != is.leader_member {
+        tracing::info!("group `{group}` is led by {} from generation {generation} on", is.leader_member);
     }
 }
 

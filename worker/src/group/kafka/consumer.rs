@@ -54,13 +54,14 @@ fn read_subscription(mut bytes: Bytes) -> Option<(Bytes, Vec<TopicPartition>)> {
     Some((user_data, owned))
 }
 
-pub(super) fn assignment(told: &Assignment, groups: &Groups) -> Bytes {
+/// `active` are its active tasks as `groups` has them.
+pub(super) fn assignment(told: &Assignment, active: &[TaskId], groups: &Groups) -> Bytes {
     let assigned = |(topic, partitions): (&str, Vec<i32>)| {
         AssignedPartitions::default().with_topic(TopicName(text(topic))).with_partitions(partitions)
     };
     versioned(
         ConsumerProtocolAssignment::default()
-            .with_assigned_partitions(partitions(&told.active, groups).into_iter().map(assigned).collect())
+            .with_assigned_partitions(partitions(active, groups).into_iter().map(assigned).collect())
             .with_user_data(Some(told.encode().into())),
     )
 }
@@ -122,7 +123,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::group::topology_hash::TopologyHash;
+    use crate::group::lag::Lag;
+    use crate::group::topology_hash::{GroupHash, TopologyHash};
     use crate::topology::CoPartitioned;
 
     fn task(group: u32, partition: u32) -> TaskId {
@@ -143,8 +145,9 @@ mod tests {
         assert_eq!(owned, ["a[1]", "a[3]", "b[1]", "b[3]", "c[0]"]);
         assert_eq!(seen.subscription, Some(said));
 
-        let assigned = Assignment { active, leader: "m".into(), topology: TopologyHash::of(&groups), ..Default::default() };
-        assert_eq!(told(assignment(&assigned, &groups)), Some(assigned));
+        let assigned =
+            Assignment { active: active.clone(), leader: "m".into(), topology: TopologyHash::of(&groups), ..Default::default() };
+        assert_eq!(told(assignment(&assigned, &active, &groups)), Some(assigned));
     }
 
     proptest! {
@@ -157,23 +160,41 @@ mod tests {
         }
     }
 
-    /// The coordinator keeps a group in one record, and brokers take records up to 1 MiB by default.
+    /// The coordinator keeps a group in one record, and brokers take records up to 1 MiB by default. Every member has a standby for each
+    /// of its tasks, and as many left-over copies as are told of.
     #[test]
-    fn a_group_of_300_members_and_5_000_partitions_fits_one_record() {
+    fn a_group_of_300_members_and_5_000_partitions_with_standbys_fits_one_record() {
         let groups = vec![CoPartitioned {
             topics: vec!["some-topic-of-usual-length".into()],
             partitions: 5_000,
-            stateful: false,
-            standbys: 0,
+            stateful: true,
+            standbys: 1,
         }];
         let member = |member: u32| {
-            let active: Vec<_> =
-                (0..5_000).filter(|partition| partition % 300 == member).map(|partition| task(0, partition)).collect();
+            let of = |member: u32| {
+                (0..5_000).filter(move |partition| partition % 300 == member % 300).map(|p| task(0, p)).collect::<Vec<_>>()
+            };
+            let (active, standby) = (of(member), of(member + 1));
+            let left = (2..17).flat_map(|other| of(member + other)).take(256);
+            let mut copies: Vec<_> =
+                active.iter().chain(&standby).copied().chain(left).map(|task| (task, Lag::of(12_345))).collect();
+            copies.sort();
             let id = format!("some-client-id-{}", "0".repeat(36));
-            let endpoint = "some-app-17.some-app.some-namespace.svc.cluster.local:6066".into();
-            let said = Subscription { process: "0".repeat(36), endpoint, active: active.clone(), ..Default::default() };
-            let told = Assignment { active, leader: id.clone(), ..Default::default() };
-            id.len() * 2 + 100 + subscription(&said, &groups).len() + assignment(&told, &groups).len()
+            let said = Subscription {
+                process: "0".repeat(36),
+                nonce: u64::MAX >> 8,
+                endpoint: "some-app-17.some-app.some-namespace.svc.cluster.local:6066".into(),
+                zone: "some-region-1a".into(),
+                node: "ip-10-11-12-13.some-region-1.compute.internal".into(),
+                active: active.clone(),
+                standby: standby.clone(),
+                copies: Some(copies),
+                groups: groups.iter().map(GroupHash::of).collect(),
+                ..Default::default()
+            };
+            let told =
+                Assignment { active: active.clone(), standby, leader: id.clone(), heard: Some(said.heard()), ..Default::default() };
+            id.len() * 2 + 100 + subscription(&said, &groups).len() + assignment(&told, &active, &groups).len()
         };
         let bytes: usize = (0..300).map(member).sum();
         assert!(bytes < 1_000_000, "{bytes} bytes");

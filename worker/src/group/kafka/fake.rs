@@ -95,7 +95,7 @@ impl Asked {
 
     pub fn synced(self, told: &Assignment) {
         let mut body = no_error();
-        let assignment = super::consumer::assignment(told, &Vec::new());
+        let assignment = super::consumer::assignment(told, &[], &Vec::new());
         body.put_i32(assignment.len() as i32);
         body.put_slice(&assignment);
         self.answer(body);

@@ -9,7 +9,7 @@ use faust_wire::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse,
     OffsetCommitRequest, OffsetCommitResponse, SyncGroupRequest, SyncGroupResponse,
 };
-use faust_wire::{Client, Connection, Error};
+use faust_wire::{Client, Connection, Error, GroupDescription};
 use futures::future::{BoxFuture, try_join};
 
 /// The way to a group's coordinator.
@@ -19,6 +19,9 @@ pub(crate) trait Way: Send + Sync + 'static {
 
     /// The committed offsets of these partitions, refused while a transaction is open on one of them.
     fn offsets(&self, group: &str, of: &[(String, i32)]) -> BoxFuture<'static, Result<Offsets, Error>>;
+
+    /// Who is in the group, and what they have said and were told.
+    fn described(&self, group: &str) -> BoxFuture<'static, Result<GroupDescription, Error>>;
 }
 
 pub(crate) type Offsets = BTreeMap<(String, i32), Option<i64>>;
@@ -55,6 +58,11 @@ impl Way for Client {
     fn offsets(&self, group: &str, of: &[(String, i32)]) -> BoxFuture<'static, Result<Offsets, Error>> {
         let (client, group, of) = (self.clone(), group.to_string(), of.to_vec());
         Box::pin(async move { client.offset_fetch(&group, Some(&of), true).await })
+    }
+
+    fn described(&self, group: &str) -> BoxFuture<'static, Result<GroupDescription, Error>> {
+        let (client, group) = (self.clone(), group.to_string());
+        Box::pin(async move { client.describe_group(&group).await })
     }
 }
 

@@ -8,11 +8,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::actor::{Actor, Said};
+use self::directory::Directory;
 pub(crate) use self::line::Way;
 use self::requests::{Asking, Committed};
 use self::shared::{Now, Shared};
+use super::assignor::Policy;
+use super::lag::Lag;
 use super::protocol::{Identity, Input, Protocol, Sender, Verdict};
-use super::{GroupError, GroupEvent, Lease, MemberView, Membership};
+use super::{Drain, GroupError, GroupEvent, Lease, MemberView, Membership, Places};
 use crate::log::BoxFuture;
 use crate::rt::{self, Spawner};
 use crate::time::TopicPartition;
@@ -20,11 +23,14 @@ use crate::topology::{Groups, TaskId};
 
 mod actor;
 mod consumer;
+mod directory;
 #[cfg(test)]
 mod fake;
 pub(crate) mod line;
 #[cfg(test)]
 mod on_kafka;
+#[cfg(test)]
+mod on_kafka_copies;
 mod requests;
 mod shared;
 #[cfg(test)]
@@ -48,8 +54,13 @@ pub(crate) struct GroupSettings {
     pub instance: Option<String>,
     /// Where other workers reach this one, as `host:port`; empty when they can't.
     pub endpoint: String,
-    /// Rack or availability zone; empty when unknown.
+    /// Availability zone and machine; empty when unknown.
     pub zone: String,
+    pub node: String,
+    /// Changelog records that a copy may lack and has caught up all the same.
+    pub recovery_lag: u64,
+    /// Copies that are made at a time for the sake of moving tasks.
+    pub max_warmups: usize,
 }
 
 /// One member. It lives until it [ends](Membership::end), has drained or is dropped; dropped, it just falls silent, as a process does
@@ -61,6 +72,7 @@ pub(crate) struct KafkaGroup {
     said: mpsc::UnboundedSender<Said>,
     /// Where the member's task runs: connections that are made belong there, not to whoever calls.
     control: Spawner,
+    directory: Arc<Directory>,
 }
 
 /// A commit, bound to what the member was when it was begun.
@@ -75,8 +87,7 @@ struct Commit {
 impl KafkaGroup {
     /// Starts to join, on the runtime it is called on.
     pub fn start(settings: GroupSettings) -> Arc<Self> {
-        let GroupSettings { group_id, way, groups, session_timeout, rebalance_timeout, margin, instance, endpoint, zone } =
-            settings;
+        let GroupSettings { group_id, way, groups, session_timeout, rebalance_timeout, instance, .. } = settings;
         let identity = Identity {
             group_id: group_id.clone(),
             groups: groups.clone(),
@@ -84,18 +95,20 @@ impl KafkaGroup {
             process: instance.clone().unwrap_or_else(rt::random_id),
             nonce: rt::wall_millis() as u64,
             instance: instance.clone(),
-            endpoint,
-            zone,
+            endpoint: settings.endpoint,
+            zone: settings.zone,
+            node: settings.node,
+            policy: Policy { recovery_lag: Lag::of(settings.recovery_lag), max_warmups: settings.max_warmups },
         };
         let protocol = Protocol::new(identity);
         let (now, watched) = watch::channel(Now { view: protocol.view(), ..Now::default() });
-        let shared = Arc::new(Shared::new(Lease::new(session_timeout, margin), watched));
+        let shared = Arc::new(Shared::new(Lease::new(session_timeout, settings.margin), watched));
         let asking = Arc::new(Asking { group_id, groups, instance, session_timeout, rebalance_timeout });
         let (said, hears) = mpsc::unbounded_channel();
         let control = Spawner::here();
         let actor = Actor::new(protocol, way.clone(), asking.clone(), shared.clone(), now, hears);
         control.spawn(actor.run());
-        Arc::new(Self { asking, way, shared, said, control })
+        Arc::new(Self { asking, way, shared, said, control, directory: Arc::default() })
     }
 
     fn say(&self, link: Option<u64>, input: Input) {
@@ -210,6 +223,16 @@ impl Membership for KafkaGroup {
         self.shared.now.borrow().view.clone()
     }
 
+    fn places(&self, of: TaskId) -> BoxFuture<'_, Result<Places, GroupError>> {
+        let (directory, way, asking) = (self.directory.clone(), self.way.clone(), self.asking.clone());
+        let generation = self.view().generation;
+        let asked = self.control.spawn(async move {
+            let places = directory.places(&*way, &asking.group_id, &asking.groups, generation, of).await;
+            places.map_err(|error| GroupError::Unavailable(error.to_string()))
+        });
+        Box::pin(async { asked.await.unwrap_or_else(|_| Err(GroupError::Unavailable("the worker stops".to_string()))) })
+    }
+
     fn cold(&self) {
         self.say(None, Input::Cold);
     }
@@ -218,8 +241,8 @@ impl Membership for KafkaGroup {
         self.say(None, Input::Copies { lags });
     }
 
-    fn drain(&self) {
-        self.say(None, Input::Drain);
+    fn drain(&self, how: Drain) {
+        self.say(None, Input::Drain { how });
     }
 
     fn end(&self) -> BoxFuture<'_, ()> {

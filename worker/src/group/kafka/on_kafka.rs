@@ -12,15 +12,15 @@ use tokio::time::timeout;
 use super::*;
 use crate::topology::{CoPartitioned, TaskId};
 
-const SESSION: Duration = Duration::from_secs(3);
+pub(super) const SESSION: Duration = Duration::from_secs(3);
 /// Beyond everything that a loaded machine needs: only what never comes reaches it.
-const LIMIT: Duration = Duration::from_secs(60);
+pub(super) const LIMIT: Duration = Duration::from_secs(60);
 
 fn client(broker: &Broker) -> Client {
     Client::new(Config::parse(&broker.bootstrap(), "faust-test").unwrap())
 }
 
-fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> GroupSettings {
+pub(super) fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> GroupSettings {
     GroupSettings {
         group_id: group_id.to_string(),
         way: Arc::new(client(broker)),
@@ -31,14 +31,17 @@ fn settings(broker: &Broker, group_id: &str, topic: &str, partitions: u32) -> Gr
         instance: None,
         endpoint: String::new(),
         zone: String::new(),
+        node: String::new(),
+        recovery_lag: 10_000,
+        max_warmups: 2,
     }
 }
 
-async fn in_time<T>(what: impl Future<Output = T>) -> T {
+pub(super) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     timeout(LIMIT, what).await.expect("it never came")
 }
 
-async fn assigned(group: &KafkaGroup) -> (i32, Vec<TaskId>) {
+pub(super) async fn assigned(group: &KafkaGroup) -> (i32, Vec<TaskId>) {
     in_time(async {
         loop {
             match group.next().await {
@@ -262,7 +265,7 @@ async fn a_member_outlives_its_broker() {
 }
 
 /// A member of a named place.
-fn as_instance(settings: GroupSettings, name: &str) -> GroupSettings {
+pub(super) fn as_instance(settings: GroupSettings, name: &str) -> GroupSettings {
     GroupSettings { instance: Some(name.to_string()), ..settings }
 }
 
@@ -442,14 +445,14 @@ async fn a_member_that_drains_gives_its_tasks_away_and_leaves_its_place() {
     });
     let mut seen = hands.subscribe();
     let [stays, drains] = [0, 1].map(|index| tokio::spawn(work(index, pair.members[index].clone(), hands.clone())));
-    pair.members[1].drain();
+    pair.members[1].drain(Drain::Leave);
     in_time(seen.wait_for(|hands| hands.of(0).len() == 12)).await.unwrap();
     in_time(drains).await.unwrap();
     assert_eq!(seen.borrow().released.len(), 6, "each was released once, and none of the other's");
     assert_eq!(pair.instances().await, BTreeSet::from(["pod-0".to_string()]));
 
     // Nobody is there to take them.
-    pair.members[0].drain();
+    pair.members[0].drain(Drain::Leave);
     in_time(stays).await.unwrap();
     assert_eq!(pair.instances().await, BTreeSet::new());
     assert_eq!(seen.borrow().released.len(), 6 + 12);
@@ -469,7 +472,7 @@ async fn members_of_two_topologies_do_not_share_and_the_younger_takes_all_when_t
     assert!(new.view().joined, "a member all the same");
     assert_eq!(assigned(&old).await.1.len(), 3);
 
-    old.drain();
+    old.drain(Drain::Leave);
     let hands = watch::Sender::new(Hands::default());
     let leaves = work(0, old.clone(), hands);
     let takes = async {

@@ -14,8 +14,8 @@ use faust_wire::{Error, StrBytes, text};
 
 use super::consumer;
 use super::line::Line;
-use crate::group::protocol::{Input, Joined, Rejected, Sender, Verdict};
-use crate::group::userdata::{Assignment, Subscription};
+use crate::group::protocol::{Input, Joined, Rejected, Sender, Told, Verdict};
+use crate::group::userdata::Subscription;
 use crate::rt;
 use crate::time::TopicPartition;
 use crate::topology::Groups;
@@ -73,12 +73,13 @@ impl Asking {
         Ok(Input::Joined { sent, answer })
     }
 
-    pub async fn sync(&self, over: &dyn Line, by: Sender, assignments: &[(String, Assignment)]) -> Result<Input, Error> {
-        let assignment = |(member, told): &(String, Assignment)| {
-            SyncGroupRequestAssignment::default()
-                .with_member_id(text(member.as_str()))
-                .with_assignment(consumer::assignment(told, &self.groups))
-        };
+    pub async fn sync(&self, over: &dyn Line, by: Sender, assignments: &[Told]) -> Result<Input, Error> {
+        let assignment =
+            |told: &Told| {
+                SyncGroupRequestAssignment::default()
+                    .with_member_id(text(told.member.as_str()))
+                    .with_assignment(consumer::assignment(&told.assignment, &told.active, &self.groups))
+            };
         let request = SyncGroupRequest::default()
             .with_group_id(self.group())
             .with_generation_id(by.generation)

@@ -27,6 +27,9 @@ fn start(coordinator: &Coordinator) -> Arc<KafkaGroup> {
         instance: None,
         endpoint: String::new(),
         zone: String::new(),
+        node: String::new(),
+        recovery_lag: 10_000,
+        max_warmups: 2,
     })
 }
 
@@ -140,7 +143,7 @@ async fn a_farewell_that_is_refused_is_said_again_until_the_member_is_gone() {
     coordinator.asked(ApiKey::JoinGroup).await.joined(1);
     coordinator.asked(ApiKey::SyncGroup).await.synced(&Assignment { active: vec![], ..everything() });
     assert!(matches!(group.next().await, GroupEvent::Assigned { .. }));
-    group.drain();
+    group.drain(Drain::Leave);
     for (of_group, of_member) in [(16, 0), (0, 15), (14, 0)] {
         coordinator.asked(ApiKey::LeaveGroup).await.left(of_group, of_member);
     }

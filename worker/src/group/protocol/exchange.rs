@@ -1,8 +1,8 @@
 //! What goes into the state machine, and what comes out.
 
 use super::Verdict;
-use crate::group::GroupEvent;
 use crate::group::userdata::{Assignment, Subscription};
+use crate::group::{Drain, GroupEvent};
 use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
@@ -50,8 +50,10 @@ pub(crate) enum Input {
     Copies {
         lags: Vec<(TaskId, u64)>,
     },
-    /// Give everything away and leave.
-    Drain,
+    /// Give everything away.
+    Drain {
+        how: Drain,
+    },
     /// The process ends.
     End,
     /// The coordinator has answered the farewell.
@@ -95,6 +97,16 @@ pub(crate) struct Peer {
     pub partitions: Vec<TopicPartition>,
 }
 
+/// What the leader tells a member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub member: String,
+    /// In the member's own terms.
+    pub assignment: Assignment,
+    /// Its active tasks in the leader's terms, to be shown as partitions.
+    pub active: Vec<TaskId>,
+}
+
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -106,7 +118,7 @@ pub(crate) enum Action {
     },
     Sync {
         by: Sender,
-        assignments: Vec<(String, Assignment)>,
+        assignments: Vec<Told>,
     },
     Heartbeat {
         by: Sender,

@@ -9,10 +9,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::super::flusher::Flusher;
 use super::super::shard::{self, Message, Shared, Stop};
 use super::*;
-use crate::group::{GroupError, GroupEvent, Lease, MemberView, Membership};
+use crate::group::{Drain, GroupError, GroupEvent, Lease, MemberView, Membership, Places};
 use crate::log::{BoxFuture, NewTopic, Row};
 use crate::state::{BatchMemory, FlushLimits, Place, Stores};
 use crate::status::{Stage, Status};
+
+const MOVED: &str = r#"{"error":"not owned here: partition 0 is on another worker","owner":"owner:6066","partition":0,"standbys":["standby:6066"]}"#;
 
 /// Says what the test tells it to say.
 pub(super) struct ToldGroup {
@@ -131,13 +133,18 @@ impl Membership for ToldGroup {
         MemberView { joined: true, ..MemberView::default() }
     }
 
+    fn places(&self, _of: TaskId) -> BoxFuture<'_, Result<Places, GroupError>> {
+        let standbys = vec!["standby:6066".to_string()];
+        Box::pin(std::future::ready(Ok(Places { owner: Some("owner:6066".to_string()), standbys })))
+    }
+
     fn cold(&self) {}
 
     fn copies(&self, lags: Vec<(TaskId, u64)>) {
         *self.copies.lock().unwrap() = lags;
     }
 
-    fn drain(&self) {}
+    fn drain(&self, _how: Drain) {}
 
     fn end(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::ready(()))
@@ -184,7 +191,7 @@ fn a_task_that_is_taken_away_is_committed_before_it_is_released_and_the_others_d
         let elsewhere = counts.query(&going).await.unwrap_err();
         assert_eq!(elsewhere.to_string(), "table `counts`: partition 0 is on another worker");
         let page = http::get(world.handle.web, &format!("/tables/counts/{going}")).await;
-        assert_eq!((page.status, &*page.body), (421, "not owned here: partition 0 is on another worker\n"));
+        assert_eq!((page.status, &*page.body), (421, MOVED));
         let stayed = world.task(1);
         assert_eq!((stayed.epochs.get(), world.input("in", 1).fetches.get()), (1, 1));
 

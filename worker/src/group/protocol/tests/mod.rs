@@ -1,0 +1,7 @@
+mod anything;
+mod copies;
+mod draining;
+mod leading;
+mod places;
+mod rounds;
+mod talk;
