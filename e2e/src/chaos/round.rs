@@ -10,7 +10,7 @@ use super::oracle::Evidence;
 use super::plan::{Act, Fault, Round};
 use super::report::{Measured, Played};
 use super::site::{OFFSETS, Site};
-use super::stage::Stage;
+use super::stage::{Stage, ended_well};
 use super::{NAMES, PARTITIONS, SESSION};
 use crate::records::{self, Record};
 use crate::wait;
@@ -180,7 +180,7 @@ fn judge(mut stage: Stage<'_>, round: &Round) -> Played {
     }
     for (_, worker) in std::mem::take(&mut stage.running) {
         let code = worker.stop();
-        if code != 0 {
+        if !ended_well(&worker) {
             verdict.violations.push(format!("`{}` was told to stop and ended with {code}", worker.name));
         }
     }

@@ -136,10 +136,8 @@ impl<'a> Stage<'a> {
     pub fn stop(&mut self, index: usize) {
         let partitions = self.running[&index].state().partitions();
         let worker = self.take(index);
-        self.around(&partitions, || {
-            let code = worker.stop();
-            assert_eq!(code, 0, "`{}` was told to stop and ended with {code}", worker.name);
-        });
+        self.around(&partitions, || drop(worker.stop()));
+        assert!(ended_well(&worker), "`{}` was told to stop and ended otherwise", worker.name);
     }
 
     /// Does what may make records of these partitions be folded again: those from what is committed before it to what is there after it.
@@ -266,6 +264,16 @@ impl<'a> Stage<'a> {
             other => panic!("`{}` owns partition {partition} and answers for {key}: {other:?}", owners[partition].name),
         };
         keys.iter().filter_map(row).collect()
+    }
+}
+
+/// Whether a worker that was told to stop has committed everything, or has said that Kafka didn't take its last work in time: a busy
+/// machine again.
+pub fn ended_well(worker: &Worker) -> bool {
+    match worker.until_ended() {
+        0 => true,
+        1 => worker.log().contains("the last work could not be committed; it is read again"),
+        _ => false,
     }
 }
 
