@@ -23,6 +23,7 @@ pub struct State {
     pub joined: bool,
     pub rebalances: u64,
     pub ready: bool,
+    /// All its tasks run and its copies lack hardly anything.
     pub caught_up: bool,
     pub reason: Option<String>,
     pub waiting: Option<String>,

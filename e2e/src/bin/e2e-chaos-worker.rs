@@ -23,6 +23,7 @@ struct Told {
     partition: u32,
     offset: i64,
     folded: usize,
+    again: usize,
 }
 
 fn main() -> faust::Result<()> {
@@ -36,14 +37,14 @@ fn main() -> faust::Result<()> {
         let life = RandomState::new().build_hasher().finish();
         while let Some(item) = items.next().await {
             let (key, partition, offset) = (item.key().clone(), item.partition(), item.offset());
-            let folded = folded.update(&key, |row| {
+            let (folded, again) = folded.update(&key, |row| {
                 match row.offsets.binary_search(&offset) {
                     Ok(_) => row.again.push(offset),
                     Err(at) => row.offsets.insert(at, offset),
                 }
-                row.offsets.len()
+                (row.offsets.len(), row.again.len())
             })?;
-            told.send(&key, &Told { life, partition, offset, folded }).await?;
+            told.send(&key, &Told { life, partition, offset, folded, again }).await?;
         }
         Ok(())
     });

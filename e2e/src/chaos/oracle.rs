@@ -19,12 +19,13 @@ struct Folded {
 }
 
 /// What the app tells of each record.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
 struct Told {
     life: u64,
     partition: i32,
     offset: i64,
     folded: usize,
+    again: usize,
 }
 
 /// What was seen when all was committed.
@@ -117,23 +118,33 @@ impl Evidence<'_> {
         verdict.violate("rows that differ between owner and changelog (key, owner, changelog)", pairs);
     }
 
+    /// A producer that had to give up a record may have sent those behind it a second time, byte by byte: that is not the agent's doing.
     fn judge_outputs(&self, verdict: &mut Verdict) {
         let mut untold: BTreeSet<(i32, i64)> = self.inputs.iter().map(|input| (input.partition, input.offset)).collect();
+        let (mut unreadable, mut back, mut shrunk) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seen: HashMap<(u64, i64), Told> = HashMap::new();
         let mut last: HashMap<u64, i64> = HashMap::new();
         let mut sizes: HashMap<(u64, &str), usize> = HashMap::new();
         for output in self.outputs {
             let Some(told) = output.value.as_deref().and_then(|value| serde_json::from_slice::<Told>(value).ok()) else {
-                verdict.violate("unreadable outputs", [output]);
+                unreadable.push(output);
                 continue;
             };
             untold.remove(&(told.partition, told.offset));
+            if seen.get(&(told.life, told.offset)) == Some(&told) {
+                continue;
+            }
             if last.insert(told.life, told.offset).is_some_and(|last| last >= told.offset) {
-                verdict.violate("offsets that go back within an epoch", [&told]);
+                back.push((key(output), told));
             }
             if sizes.insert((told.life, key(output)), told.folded).is_some_and(|size| size > told.folded) {
-                verdict.violate("rows that shrink within an epoch", [(key(output), &told)]);
+                shrunk.push((key(output), told));
             }
+            seen.insert((told.life, told.offset), told);
         }
+        verdict.violate("unreadable outputs", unreadable);
+        verdict.violate("offsets that go back within an epoch", back);
+        verdict.violate("rows that shrink within an epoch", shrunk);
         verdict.violate("records without an output (partition, offset)", untold);
     }
 
@@ -173,7 +184,7 @@ mod tests {
     fn judged(mishap: impl FnOnce(&mut Vec<Record>, &mut Rows, &mut Rows)) -> Verdict {
         let key = |offset: i64| if offset % 2 == 0 { "a" } else { "b" };
         let inputs: Vec<Record> = (0..10).map(|offset| record(key(offset), offset, String::new())).collect();
-        let told = |offset| format!(r#"{{"life":7,"partition":0,"offset":{offset},"folded":{}}}"#, offset / 2 + 1);
+        let told = |offset| format!(r#"{{"life":7,"partition":0,"offset":{offset},"folded":{},"again":0}}"#, offset / 2 + 1);
         let mut outputs: Vec<Record> = (0..10).map(|offset| record(key(offset), offset, told(offset))).collect();
         let row = |of: &str| format!(r#"{{"offsets":[{of}],"again":[]}}"#);
         let mut table = BTreeMap::from([("a".to_string(), row("0,2,4,6,8")), ("b".to_string(), row("1,3,5,7,9"))]);
@@ -194,6 +205,8 @@ mod tests {
     #[test]
     fn what_may_be_is_no_violation_and_is_counted_where_it_belongs() {
         assert_eq!(judged(|_, _, _| ()), Verdict { violations: vec![], again: vec![0, 0, 0] });
+        let sent_twice = judged(|outputs, _, _| outputs.push(outputs[8].clone()));
+        assert_eq!(sent_twice.violations, [""; 0]);
         let twice = judged(|_, table, changelog| rows(table, changelog, "b", r#"{"offsets":[1,3,5,7,9],"again":[3,3]}"#));
         assert_eq!(twice, Verdict { violations: vec![], again: vec![1, 1, 0] });
     }
@@ -213,7 +226,10 @@ mod tests {
         told(|_, _, changelog| drop(changelog.remove("a")), "owner and changelog");
         told(|_, _, changelog| drop(changelog.insert("a".into(), r#"{"offsets":[0],"again":[]}"#.into())), "owner and changelog");
         told(|outputs, _, _| drop(outputs.remove(4)), "1 records without an output (partition, offset): (0, 4)");
-        told(|outputs, _, _| outputs.push(outputs[8].clone()), "go back within an epoch");
+        told(
+            |outputs, _, _| outputs.push(record("a", 10, r#"{"life":7,"partition":0,"offset":8,"folded":5,"again":1}"#.into())),
+            "go back within an epoch",
+        );
         told(|outputs, _, _| outputs.push(record("a", 10, "?".into())), "unreadable outputs");
     }
 

@@ -24,6 +24,7 @@ pub fn play(site: &Site, program: &Path, round: &Round) -> Played {
         let load = Load::start(&site.kafka, &stage.items, round.seed);
         stage.episode("three workers begin", |stage| (0..3).for_each(|index| stage.start(index)));
         for act in &round.acts {
+            stage.until_copied();
             wait::pass(act.pause);
             perform(&mut stage, act);
         }
@@ -65,6 +66,7 @@ fn perform(stage: &mut Stage<'_>, act: &Act) {
         }
         Fault::Roll => {
             for index in stage.running.keys().copied().collect::<Vec<_>>() {
+                stage.until_copied();
                 stage.episode("planned restart", |stage| {
                     stage.stop(index);
                     stage.start(index);
@@ -148,9 +150,13 @@ fn of_broker(
     });
     end(site).unwrap_or_else(|error| panic!("{what}: {error}"));
     site.until_in_sync(&[&stage.items, &stage.changelog, &stage.told, OFFSETS]);
-    stage.may_be_folded_again(&(0..PARTITIONS).collect::<Vec<_>>(), &committed);
-    let last = stage.windows.len() - 1;
-    stage.episodes.last_mut().expect("just told").windows = last..last + 1;
+    let first = stage.windows.len();
+    // A worker may lose its membership more than once until Kafka has found itself.
+    for _ in 0..stage.felt.max(1) {
+        stage.may_be_folded_again(&(0..PARTITIONS).collect::<Vec<_>>(), &committed);
+    }
+    let last = stage.windows.len();
+    stage.episodes.last_mut().expect("just told").windows = first..last;
 }
 
 /// When all is committed: what is there, and what is wrong with it.

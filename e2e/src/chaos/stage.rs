@@ -37,10 +37,12 @@ pub struct Stage<'a> {
     restore_rate: Cell<f64>,
     /// How many records each process had read from the changelog when that was last looked at.
     restored: BTreeMap<usize, u64>,
-    /// How often each process has begun anew by itself, when that was last looked at.
-    mishaps: BTreeMap<usize, u64>,
+    /// Of each process, when that was last looked at.
+    mishaps: BTreeMap<usize, Mishaps>,
     /// Those that do it in this episode because of what is done to them.
     pub provoked: BTreeSet<usize>,
+    /// How often they did in the last one.
+    pub felt: u64,
     /// What was committed when the last two episodes began.
     begins: [Vec<i64>; 2],
 }
@@ -49,6 +51,26 @@ pub struct Stage<'a> {
 const SAID: [&str; 2] = ["the membership is lost", "is read again by the next owner"];
 /// A flush that isn't delivered in time, or a session that ends, though nothing was done to anybody.
 pub const UNPROVOKED: &str = "(a timeout without a fault: a busy machine)";
+
+/// How often a process has begun anew by itself.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mishaps {
+    said: u64,
+    starts_over: u64,
+}
+
+impl Mishaps {
+    fn of(worker: &Worker) -> Self {
+        let log = worker.log();
+        let said = SAID.iter().map(|said| log.matches(said).count() as u64).sum();
+        Self { said, starts_over: metric(worker, "faust_task_starts_over_total") }
+    }
+
+    /// A task that starts over keeps its rows. Only if it goes to another worker too is anything folded again, and that once.
+    fn since(self, before: Self) -> u64 {
+        self.said - before.said + u64::from(self.starts_over > before.starts_over)
+    }
+}
 
 /// A fault, or a part of one, until everything is taken up again.
 #[derive(Clone, Debug)]
@@ -98,6 +120,7 @@ impl<'a> Stage<'a> {
             restored: BTreeMap::new(),
             mishaps: BTreeMap::new(),
             provoked: BTreeSet::new(),
+            felt: 0,
             begins: [vec![0; PARTITIONS as usize], vec![0; PARTITIONS as usize]],
         }
     }
@@ -113,7 +136,7 @@ impl<'a> Stage<'a> {
         }
         self.running.insert(index, self.workers.start_with(name, &flags));
         self.restored.insert(index, 0);
-        self.mishaps.insert(index, 0);
+        self.mishaps.insert(index, Mishaps::default());
     }
 
     /// Takes a worker from those that are to work.
@@ -136,7 +159,9 @@ impl<'a> Stage<'a> {
     pub fn stop(&mut self, index: usize) {
         let partitions = self.running[&index].state().partitions();
         let worker = self.take(index);
-        self.around(&partitions, || drop(worker.stop()));
+        self.around(&partitions, || {
+            worker.stop();
+        });
         assert!(ended_well(&worker), "`{}` was told to stop and ended otherwise", worker.name);
     }
 
@@ -183,23 +208,24 @@ impl<'a> Stage<'a> {
     }
 
     /// A worker or broker that got no turn for too long makes a worker begin anew as if it had been stopped: what it had in hand, now or
-    /// in the episode before, may be folded again.
+    /// in the episode before, may be folded again, each time.
     fn look_for_mishaps(&mut self) {
-        let mut unprovoked = Vec::new();
+        let mut unprovoked = 0;
+        self.felt = 0;
         for (index, worker) in &self.running {
-            let log = worker.log();
-            let told: usize = SAID.iter().map(|said| log.matches(said).count()).sum();
-            let mishaps = told as u64 + metric(worker, "faust_task_starts_over_total");
-            let before = self.mishaps.insert(*index, mishaps).expect("told when it was started");
-            if mishaps > before && !self.provoked.contains(index) {
-                unprovoked.push(*index);
+            let mishaps = Mishaps::of(worker);
+            let times = mishaps.since(self.mishaps.insert(*index, mishaps).expect("told when it was started"));
+            match self.provoked.contains(index) {
+                true => self.felt += times,
+                false => unprovoked += times,
             }
         }
-        for _ in unprovoked {
+        for _ in 0..unprovoked {
             let (first, to) = (self.windows.len(), now());
             self.may_be_folded_again(&(0..PARTITIONS).collect::<Vec<_>>(), &self.begins[0].clone());
             let from = self.episodes[self.episodes.len().saturating_sub(2)].from;
-            self.tell(Episode { what: UNPROVOKED, from, to, windows: first..first + 1, restored: 0, restore_rate: 0.0 });
+            let windows = first..first + 1;
+            self.tell(Episode { what: UNPROVOKED, from, to, windows, restored: 0, restore_rate: 0.0 });
         }
     }
 
@@ -242,6 +268,19 @@ impl<'a> Stage<'a> {
         });
     }
 
+    /// Waits until whatever copies there are to be are warm: that they help can be said only then.
+    pub fn until_copied(&self) {
+        wait::until("all copies are caught up", || {
+            for worker in self.running.values() {
+                worker.assert_runs();
+                if !worker.pages().state()?.caught_up {
+                    return Err(format!("`{}` isn't", worker.name));
+                }
+            }
+            Ok(())
+        });
+    }
+
     pub fn until_committed(&self, ends: &[i64]) {
         wait::until("everything until now is committed", || {
             self.running.values().for_each(Worker::assert_runs);
@@ -251,17 +290,24 @@ impl<'a> Stage<'a> {
         });
     }
 
-    /// The rows of these keys, each from the worker that owns its partition.
+    /// The rows of these keys, each from the worker that owns its partition, which may still move.
     pub fn table(&self, keys: &BTreeMap<String, i32>) -> BTreeMap<String, String> {
-        let owners: BTreeMap<i32, &Worker> = self
-            .running
-            .values()
-            .flat_map(|worker| worker.state().partitions().into_iter().map(move |partition| (partition, worker)))
-            .collect();
-        let row = |(key, partition): (&String, &i32)| match owners[partition].row("folded", key) {
-            crate::Row::Is(row) => Some((key.clone(), row)),
-            crate::Row::NoSuchKey => None,
-            other => panic!("`{}` owns partition {partition} and answers for {key}: {other:?}", owners[partition].name),
+        let states = self.running.values().map(|worker| (worker, worker.state().partitions()));
+        let owners: BTreeMap<i32, &Worker> =
+            states.flat_map(|(worker, partitions)| partitions.into_iter().map(move |partition| (partition, worker))).collect();
+        let row = |(key, partition): (&String, &i32)| {
+            let row = wait::until(format_args!("the owner of partition {partition} has a row for {key}"), || {
+                let mut refused = Vec::new();
+                for worker in owners.get(partition).copied().into_iter().chain(self.running.values()) {
+                    match worker.pages().row("folded", key.as_bytes())? {
+                        crate::Row::Is(row) => return Ok(Some(row)),
+                        crate::Row::NoSuchKey => return Ok(None),
+                        other => refused.push((&worker.name, other)),
+                    }
+                }
+                Err(format!("{refused:?}"))
+            });
+            row.map(|row| (key.clone(), row))
         };
         keys.iter().filter_map(row).collect()
     }
