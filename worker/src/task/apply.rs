@@ -26,7 +26,7 @@ const EPOCHS: Duration = Duration::from_secs(1);
 pub(super) struct Unapplied {
     /// In the order of their commits.
     rows: Vec<Row>,
-    /// Where the store is once it has them.
+    /// Where the store is once it has them; none if it is to stay where it is, and only the rows get in.
     position: Option<Position>,
     /// The newest generation of the overlay that is in it.
     generation: u32,
@@ -34,13 +34,13 @@ pub(super) struct Unapplied {
 }
 
 impl Unapplied {
-    pub fn add(&mut self, rows: Vec<Row>, position: Position, generation: u32) {
+    pub fn add(&mut self, rows: Vec<Row>, position: Option<Position>, generation: u32) {
         if self.rows.is_empty() {
             self.rows = rows;
         } else {
             self.rows.extend(rows);
         }
-        self.position = Some(position);
+        self.position = position;
         self.generation = generation;
         self.since.get_or_insert_with(rt::now);
     }
@@ -78,11 +78,11 @@ pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> 
     let epochs = leader_epochs(shard, task, &unapplied).await;
     let mut result = Ok(());
     for ((table, meter), unapplied) in task.tables.iter().zip(&task.meter.tables).zip(unapplied) {
-        let Unapplied { rows, position: Some(position), generation, .. } = unapplied else { continue };
-        let leader_epoch = epochs.get(&table.changelog).copied().unwrap_or(position.leader_epoch);
-        let position = Position { leader_epoch, ..position };
+        let Unapplied { rows, position, generation, since: Some(_) } = unapplied else { continue };
+        let leader_epoch = epochs.get(&table.changelog).copied().unwrap_or(-1);
+        let position = position.map(|position| Position { leader_epoch, ..position });
         match apply_rows(shard, table, rows, position).await {
-            Ok(()) => {
+            Ok(position) => {
                 table.overlay.applied(generation);
                 meter.store_at(&position);
             }
@@ -112,14 +112,20 @@ async fn leader_epochs(shard: &Shard, task: &Task, unapplied: &[Unapplied]) -> H
     }
 }
 
-async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Position) -> Result<(), StoreError> {
-    let store = table.store.clone();
+/// Returns where the store is then.
+async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Option<Position>) -> Result<Position, StoreError> {
+    let (store, changelog_id) = (table.store.clone(), table.changelog_id);
     let applied = shard.rt.blocking(move || {
         let records = rows.len() as u64;
         let rows = Row::last_of_each_key(rows);
+        let position = match position {
+            Some(position) => position,
+            None => store.position()?.unwrap_or(Position::before_all(changelog_id)),
+        };
         store.apply(&rows, &position)?;
-        Ok(Applied::of(&rows).of_records(records))
+        Ok::<_, StoreError>((Applied::of(&rows).of_records(records), position))
     });
-    shard.flusher.note(&table.id, applied.await?);
-    Ok(())
+    let (applied, position) = applied.await?;
+    shard.flusher.note(&table.id, applied);
+    Ok(position)
 }

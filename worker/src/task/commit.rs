@@ -283,12 +283,13 @@ async fn commit_offsets(shard: &Shard, flushes: &mut Vec<Flush>) -> bool {
 fn hand_over(flush: &mut Flush) {
     let task = &flush.task;
     let written_at = rt::wall_millis();
+    let passes = task.passes(&flush.offsets);
     for ((table, out), meter) in task.tables.iter().zip(&mut flush.tables).zip(&task.meter.tables) {
         let Some(next_offset) = out.next_offset else { continue };
         let rows = std::mem::take(&mut out.rows);
         meter.changed.add(rows.len() as u64);
         let position = Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at };
-        table.unapplied.borrow_mut().add(rows, position, flush.generation);
+        table.unapplied.borrow_mut().add(rows, Some(position).filter(|_| passes), flush.generation);
     }
     task.thaw(std::mem::take(&mut flush.offsets));
 }

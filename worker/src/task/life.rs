@@ -50,7 +50,7 @@ pub(super) async fn live(
                 tokio::select! {
                     biased;
                     _ = stop.recv() => break,
-                    opened = open_patiently(&shard, id, &meter) => opened,
+                    opened = async { settle(&in_flight).await; open_patiently(&shard, id, &meter).await } => opened,
                 }
             }
         };
@@ -80,16 +80,21 @@ pub(super) async fn live(
             () = tokio::time::sleep(pause) => {}
         }
     }
-    // Rows that are still on their way would land over those of the next owner, whose restore ends at the log's end of now. They land
-    // or are given up within `message.timeout.ms`.
-    for delivery in in_flight {
-        let _ = delivery.settled().await;
-    }
+    settle(&in_flight).await;
     drop(kept);
     shard.forget(id);
     meter.enter(Stage::Absent);
     // Whoever waited may have gone.
     let _ = ended.send(());
+}
+
+/// Rows that are still on their way would land behind the end that the next restore goes by, here or at the next owner's. They land or
+/// are given up within `message.timeout.ms`.
+async fn settle(in_flight: &[Arc<Deliveries>]) {
+    for delivery in in_flight {
+        // Both ends of it will do.
+        let _ = delivery.settled().await;
+    }
 }
 
 /// Under what a task works: its epoch, and the worker's tenure that it was given in.
@@ -199,7 +204,7 @@ async fn keep(shard: &Shard, task: &Task) -> Option<Opened> {
         true => task.feeds.iter().map(|feed| feed.tracker.borrow().committable()).collect(),
         false => task.committed.borrow().clone(),
     };
-    Some(Opened { tables, starts })
+    Some(Opened { tables, starts, behind: task.left_behind() })
 }
 
 /// Whether a store failed under the agents, which then are not to blame. One that is corrupt is wiped, to be rebuilt from its changelog.
@@ -263,6 +268,7 @@ fn begin(shard: &Rc<Shard>, id: TaskId, term: Term, meter: &Arc<TaskMeter>, open
         in_commit: Cell::new(false),
         applying: tokio::sync::Mutex::new(()),
         committed: RefCell::new(opened.starts),
+        behind: RefCell::new(opened.behind),
         sent: RefCell::default(),
         in_flight: RefCell::default(),
         budget: shard.budget.clone(),

@@ -64,6 +64,10 @@ pub(crate) struct Task {
     frozen: RefCell<Option<Frozen>>,
     /// The offsets of the last commit, in the order of `feeds`.
     committed: RefCell<Vec<i64>>,
+    /// A flush that failed was to bring the inputs to these offsets, and may have left rows in the changelogs that no store has. Until
+    /// the inputs are committed that far, the stores' positions stay before those rows: a row that nobody writes again must not be
+    /// missed by who restores from there.
+    behind: RefCell<Option<Vec<i64>>>,
     /// A commit under way has something of this task, and may have committed its offsets already.
     in_commit: Cell<bool>,
     /// Held while rows of this task go into the stores: what is committed later gets there later.
@@ -198,6 +202,25 @@ impl Task {
         let generation = self.tables.iter().map(|table| table.overlay.freeze()).max().unwrap_or(0);
         let sent = std::mem::take(&mut *self.sent.borrow_mut());
         *self.frozen.borrow_mut() = Some(Frozen { offsets, generation, sent, taken: false });
+        true
+    }
+
+    /// Where a flush that failed was to get, this epoch's or one's before it; asked when the commit has let go of the task.
+    fn left_behind(&self) -> Option<Vec<i64>> {
+        let failed = self.frozen.borrow().as_ref().filter(|frozen| frozen.taken).map(|frozen| frozen.offsets.clone());
+        match (self.behind.take(), failed) {
+            (Some(before), Some(failed)) => Some(before.into_iter().zip(failed).map(|(a, b)| a.max(b)).collect()),
+            (before, failed) => before.or(failed),
+        }
+    }
+
+    /// Whether inputs that are committed up to here have passed what a failed flush left behind.
+    fn passes(&self, offsets: &[i64]) -> bool {
+        let mut behind = self.behind.borrow_mut();
+        if behind.as_ref().is_some_and(|behind| offsets.iter().zip(behind).any(|(offset, behind)| offset < behind)) {
+            return false;
+        }
+        *behind = None;
         true
     }
 

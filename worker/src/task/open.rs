@@ -35,6 +35,8 @@ pub(super) struct Opened {
     pub tables: Vec<TaskTable>,
     /// Where each input begins.
     pub starts: Vec<i64>,
+    /// Where a flush that failed was to bring them, if the stores may lack rows that it left in the changelogs.
+    pub behind: Option<Vec<i64>>,
 }
 
 /// Opens a task. May be dropped at any time, and begun again.
@@ -74,7 +76,7 @@ pub(super) async fn open(shard: &Rc<Shard>, id: TaskId, meter: &Arc<TaskMeter>) 
     for (input, &start) in meter.inputs.iter().zip(&starts) {
         input.committed.set(start);
     }
-    Ok(Opened { tables, starts })
+    Ok(Opened { tables, starts, behind: None })
 }
 
 /// Where each input begins. `history` says that a changelog of the task has records.

@@ -1,6 +1,7 @@
 //! Workers that come back to a volume that doesn't fit its changelog any more.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
@@ -177,6 +178,63 @@ fn a_full_disk_stops_what_needs_it_loses_nothing_and_is_gone_on_with_when_there_
             assert_eq!(counts.query(&key).await, Ok(Some(1)), "{key}");
         }
         assert_eq!(world.task(0).tables[0].wipes(), [].into());
+        world.stop().await.unwrap();
+    });
+}
+
+/// An app with two tables that writes input `n` to the row `n` of both, and to row 0 always. At an input of 1 it waits once `held`.
+fn pair(held: &Arc<AtomicBool>) -> (App, Topic<String, u64>) {
+    let app = App::new("pair");
+    let input = app.topic::<String, u64>("in").partitions(1);
+    let (first, second) = (app.table::<String, u64>("first"), app.table::<String, u64>("second"));
+    let held = held.clone();
+    app.agent("both", (input, first, second), async move |mut stream, first, second| {
+        while let Some(event) = stream.next().await {
+            if *event == 1 && held.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            for table in [&first, &second] {
+                for row in [0, *event] {
+                    table.update(&row.to_string(), |n| *n += 1)?;
+                }
+            }
+            if held.load(Ordering::Relaxed) {
+                // A commit comes due meanwhile, and has this event alone.
+                tokio::time::sleep(millis(1_500)).await;
+            }
+        }
+        Ok(())
+    });
+    (app, input)
+}
+
+#[test]
+fn what_a_failed_flush_left_in_a_changelog_is_not_passed_over() {
+    on_one_thread(async {
+        let (datadir, held) = (TempDir::new().unwrap(), Arc::new(AtomicBool::new(false)));
+        let settings = || on_disk(&datadir).commit_interval(millis(1_000));
+        let (app, input) = pair(&held);
+        let world = World::start(app, settings().shutdown_timeout(millis(100))).await;
+        // Of the flush of both inputs the first table's rows land, the second's don't; what follows it lands again.
+        world.log.decide_fates({
+            let held = held.clone();
+            move |topic, _| {
+                let fails = topic == "pair-second-changelog" && !held.swap(true, Ordering::Relaxed);
+                if fails { Fate::Fail("on purpose") } else { Fate::Deliver }
+            }
+        });
+        input.send("a", &0).await.unwrap();
+        input.send("a", &1).await.unwrap();
+        world.until_committed("in", 0, 1).await;
+        until("the worker is stuck at the second input", || world.input("in", 0).records.get() >= 2).await;
+        assert_eq!(world.records("pair-first-changelog", 0).len(), 3, "two rows of the failed flush, one of the next");
+        world.handle.stop();
+        world.ended().await.unwrap_err();
+
+        world.log.decide_fates(|_, _| Fate::Deliver);
+        held.store(false, Ordering::Relaxed);
+        let world = World::start(pair(&held).0, settings()).await;
+        assert_eq!(world.task(0).tables[0].restored.get(), 3);
         world.stop().await.unwrap();
     });
 }
