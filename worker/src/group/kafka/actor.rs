@@ -6,8 +6,9 @@ use std::time::Duration;
 use faust_wire::Error;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
+use super::board::Chalk;
 use super::line::{Link, Way};
 use super::requests::Asking;
 use super::shared::{Now, Shared};
@@ -27,7 +28,7 @@ pub(super) struct Actor {
     way: Arc<dyn Way>,
     asking: Arc<Asking>,
     shared: Arc<Shared>,
-    now: watch::Sender<Now>,
+    now: Chalk<Now>,
     said: mpsc::UnboundedReceiver<Said>,
     link: Option<Link>,
     links: u64,
@@ -46,7 +47,7 @@ impl Actor {
         way: Arc<dyn Way>,
         asking: Arc<Asking>,
         shared: Arc<Shared>,
-        now: watch::Sender<Now>,
+        now: Chalk<Now>,
         said: mpsc::UnboundedReceiver<Said>,
     ) -> Self {
         Self { protocol, way, asking, shared, now, said, link: None, links: 0, asked: FuturesUnordered::new() }
@@ -128,9 +129,9 @@ impl Actor {
 
     fn publish(&self) {
         let view = self.protocol.view();
-        tell_of_leader(&self.asking.group_id, &self.now.borrow().view, &view);
+        tell_of_leader(&self.asking.group_id, &self.now.read().view, &view);
         let commits = self.link.as_ref().filter(|_| self.protocol.may_commit()).map(|link| link.other.clone());
-        self.now.send_replace(Now {
+        self.now.write(Now {
             commits,
             link: self.links,
             sender: self.protocol.sender().clone(),

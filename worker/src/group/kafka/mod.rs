@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use faust_wire::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::actor::{Actor, Said};
+use self::board::board;
 use self::directory::Directory;
 pub(crate) use self::line::Way;
 use self::requests::{Asking, Committed};
@@ -22,6 +23,7 @@ use crate::time::TopicPartition;
 use crate::topology::{Groups, TaskId};
 
 mod actor;
+mod board;
 mod consumer;
 mod directory;
 #[cfg(test)]
@@ -101,7 +103,7 @@ impl KafkaGroup {
             policy: Policy { recovery_lag: Lag::of(settings.recovery_lag), max_warmups: settings.max_warmups },
         };
         let protocol = Protocol::new(identity);
-        let (now, watched) = watch::channel(Now { view: protocol.view(), ..Now::default() });
+        let (now, watched) = board(Now { view: protocol.view(), ..Now::default() });
         let shared = Arc::new(Shared::new(Lease::new(session_timeout, settings.margin), watched));
         let asking = Arc::new(Asking { group_id, groups, instance, session_timeout, rebalance_timeout });
         let (said, hears) = mpsc::unbounded_channel();
@@ -123,14 +125,14 @@ impl KafkaGroup {
 
     /// Waits until the member is `ready`. It is an error when it isn't in time, has ended, or isn't what the commit was begun under.
     async fn wait(&self, commit: &Commit, ready: impl Fn(&Now) -> bool) -> Result<Now, GroupError> {
-        let mut now = self.shared.now.clone();
+        let now = self.shared.now.clone();
         let other = |now: &Now| now.ended || now.losses != commit.losses || now.sender != commit.by;
         match timeout_at(commit.until, now.wait_for(|now| other(now) || ready(now))).await {
             Err(_) => Err(GroupError::Unavailable(format!("group `{}` was not stable in time", self.asking.group_id))),
             Ok(Ok(now)) if now.ended => Err(GroupError::Lost("it has left the group".to_string())),
             Ok(Ok(now)) if now.losses != commit.losses => Err(GroupError::Lost("its membership was lost meanwhile".to_string())),
             Ok(Ok(now)) if now.sender != commit.by => Err(GroupError::Rebalanced),
-            Ok(Ok(now)) => Ok(now.clone()),
+            Ok(Ok(now)) => Ok(now),
             Ok(Err(_)) => Err(GroupError::Lost("the member's task has ended".to_string())),
         }
     }
@@ -211,7 +213,7 @@ impl Membership for KafkaGroup {
 
     fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<(), GroupError>> {
         let losses = self.shared.heard().losses;
-        let by = self.shared.now.borrow().sender.clone();
+        let by = self.shared.now.read().sender.clone();
         Box::pin(self.carry_out(Commit { offsets, losses, by, until: self.patience() }))
     }
 
@@ -220,7 +222,7 @@ impl Membership for KafkaGroup {
     }
 
     fn view(&self) -> MemberView {
-        self.shared.now.borrow().view.clone()
+        self.shared.now.read().view.clone()
     }
 
     fn places(&self, of: TaskId) -> BoxFuture<'_, Result<Places, GroupError>> {
@@ -247,7 +249,7 @@ impl Membership for KafkaGroup {
 
     fn end(&self) -> BoxFuture<'_, ()> {
         self.say(None, Input::End);
-        let mut now = self.shared.now.clone();
+        let now = self.shared.now.clone();
         Box::pin(async move {
             // An error means that the member's task is gone, and that is what is waited for.
             let _ = now.wait_for(|now| now.ended).await;

@@ -106,7 +106,7 @@ async fn a_zombies_commit_is_refused_and_it_has_no_lease() {
     assert_eq!(tasks.len(), 2);
     zombie.group.commit(vec![(first.clone(), 100)]).await.unwrap();
     assert!(zombie.group.lease().holds(rt::uptime_millis()));
-    let as_was = zombie.group.shared.now.borrow().sender.clone();
+    let as_was = zombie.group.shared.now.read().sender.clone();
 
     let frozen = zombie.freeze();
     let heir = KafkaGroup::start(settings(broker, &group, &topic, 2));
@@ -361,7 +361,7 @@ async fn a_static_member_that_comes_back_has_its_tasks_and_nobody_hears_of_it() 
         let before = pair.members[index].view();
         pair.members[index].commit(vec![(pair.partition_of(index), 100)]).await.unwrap();
         in_time(pair.members[index].end()).await;
-        let as_was = pair.members[index].shared.now.borrow().sender.clone();
+        let as_was = pair.members[index].shared.now.read().sender.clone();
 
         let back = pair.start_again(index);
         assert_eq!(assigned(&back).await, (generation, pair.tasks[index].clone()));

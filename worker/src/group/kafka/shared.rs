@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
-
+use super::board::Board;
 use super::line::Line;
 use crate::group::events::Events;
 use crate::group::protocol::Sender;
@@ -13,7 +12,7 @@ use crate::group::{GroupEvent, Lease, MemberView};
 pub(super) struct Shared {
     pub lease: Lease,
     /// Closed when the member's task is gone, however it went.
-    pub now: watch::Receiver<Now>,
+    pub now: Board<Now>,
     events: Events<Told>,
     heard: Mutex<Heard>,
 }
@@ -54,7 +53,7 @@ pub(super) struct Heard {
 }
 
 impl Shared {
-    pub fn new(lease: Lease, now: watch::Receiver<Now>) -> Self {
+    pub fn new(lease: Lease, now: Board<Now>) -> Self {
         Self { lease, now, events: Events::new(), heard: Mutex::default() }
     }
 
@@ -104,12 +103,13 @@ impl Shared {
 mod tests {
     use std::time::Duration;
 
+    use super::super::board::board;
     use super::*;
 
     /// Stopped beyond its session, woken, lost, joined again within milliseconds: all that before the worker looks.
     #[tokio::test]
     async fn a_worker_that_has_not_heard_of_its_loss_has_no_lease_on_what_it_lost() {
-        let (_now, watched) = watch::channel(Now::default());
+        let (_now, watched) = board(Now::default());
         let shared = Shared::new(Lease::new(Duration::from_secs(3), Duration::from_secs(1)), watched);
         shared.renew(1_000, 0);
         assert!(shared.lease.holds(2_000));
