@@ -12,16 +12,16 @@ const MISTAKES: &[(&str, u64)] = &[
     // Who may write.
     ("no lease check", 65),
     ("lease from the answer", 292),
-    ("epoch not checked", 85),
+    ("epoch not checked", 165),
     // Commit.
     ("commit before flush", 0),
     ("failed flush commits", 8),
-    ("outputs not awaited", 4),
+    ("outputs not awaited", 2),
     ("commit past what is in flight", 0),
-    ("refused commit counts as done", 1),
+    ("refused commit counts as done", 45),
     ("failed apply counts as done", 6),
     ("start over where it was", 8),
-    ("start is not committed", 4),
+    ("start is not committed", 17),
     // Tables.
     ("restore ends before the end", 0),
     ("copy with a lag taken as it is", 2),

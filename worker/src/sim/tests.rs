@@ -2,7 +2,7 @@ use super::plan::{self, Config};
 use super::world::{self, Report};
 
 /// Seeds that `cargo test` runs.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 300;
 
 fn run(seed: u64, keep: bool) -> Report {
     world::run(seed, &plan::plan(seed, &Config::of(seed)), keep)

@@ -580,24 +580,34 @@ impl Cluster {
         (0..self.config.partitions).try_for_each(|partition| self.has_one_owner(partition))
     }
 
+    /// Whether a worker runs a partition's task in a role.
+    fn has_task(&self, worker: usize, partition: u32, role: Role) -> bool {
+        let Some(running) = app::of_worker(worker).running() else { return false };
+        let tasks = running.status.tasks();
+        tasks.iter().any(|task| task.id.partition == partition && task.role() == role && task.stage() == Stage::Running)
+    }
+
     /// One worker has the partition (invariant I5), and its store has what the changelog has, up to its end (I3).
     fn has_one_owner(&self, partition: u32) -> Result<(), String> {
-        let has = |worker: &usize| {
-            let Some(running) = app::of_worker(*worker).running() else { return false };
-            let is_own =
-                |task: &TaskMeter| task.id.partition == partition && task.role() == Role::Active && task.stage() == Stage::Running;
-            running.status.tasks().iter().any(|task| is_own(task))
-        };
-        let owners: Vec<usize> = (0..self.config.workers).filter(has).collect();
+        let owners: Vec<usize> =
+            (0..self.config.workers).filter(|worker| self.has_task(*worker, partition, Role::Active)).collect();
         let [owner] = owners[..] else {
             return Err(format!("I5: {INPUT}[{partition}] is worked on by {owners:?}"));
         };
+        self.is_up_to_date(partition, owner)?;
+        // Copies are in order and without gaps (I6), or they would not come to the same.
+        let stands_by = |worker: &usize| self.has_task(*worker, partition, Role::Standby);
+        (0..self.config.workers).filter(stands_by).try_for_each(|worker| self.is_up_to_date(partition, worker))
+    }
+
+    /// Whether a worker's store has what the changelog has, up to its end (I3).
+    fn is_up_to_date(&self, partition: u32, worker: usize) -> Result<(), String> {
         let wanted = self.oracle.borrow().rows(partition);
-        let store = self.workers.borrow()[owner].disk.rows(&StoreId { table: TABLE.into(), partition }).unwrap_or_default();
+        let store = self.workers.borrow()[worker].disk.rows(&StoreId { table: TABLE.into(), partition }).unwrap_or_default();
         let parse = |value: &Vec<u8>| serde_json::from_slice(value).expect("a set of offsets");
         let found: BTreeMap<_, _> = store.rows.iter().map(|(key, value)| (key.clone(), parse(value))).collect();
         if found != wanted {
-            return Err(format!("I3: the store of {CHANGELOG}[{partition}] at worker {owner} differs: {found:?}, not {wanted:?}"));
+            return Err(format!("I3: the store of {CHANGELOG}[{partition}] at worker {worker} differs: {found:?}, not {wanted:?}"));
         }
         let end = self.log.end(&TopicPartition::new(CHANGELOG, partition));
         if store.position.map_or(0, |position| position.next_offset) != end {
