@@ -56,7 +56,6 @@ impl Asking {
             .with_group_instance_id(self.instance())
             .with_protocol_type(text(PROTOCOL_TYPE))
             .with_protocols(vec![protocol]);
-        let sent = rt::uptime_millis();
         // The broker holds the answer back until all members have joined.
         let answer = over.join(request, self.rebalance_timeout + self.session_timeout).await?;
         let member = answer.member_id.to_string();
@@ -70,7 +69,7 @@ impl Asking {
             }),
             verdict => Err(Rejected { member, verdict }),
         };
-        Ok(Input::Joined { sent, answer })
+        Ok(Input::Joined { answer })
     }
 
     pub async fn sync(&self, over: &dyn Line, by: Sender, assignments: &[Told]) -> Result<Input, Error> {

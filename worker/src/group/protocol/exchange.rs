@@ -22,7 +22,6 @@ pub(crate) enum Input {
         reason: String,
     },
     Joined {
-        sent: u64,
         answer: Result<Joined, Rejected>,
     },
     Synced {

@@ -55,7 +55,8 @@ impl Protocol {
         self.identity.instance.is_some() && self.me.member.is_empty() && self.losses == 0
     }
 
-    pub(super) fn joined(&mut self, sent: u64, joined: Joined) {
+    /// It renews nothing: the coordinator answers a JoinGroup that it had answered before without renewing the session.
+    pub(super) fn joined(&mut self, joined: Joined) {
         if self.step != Step::Join {
             return;
         }
@@ -68,7 +69,6 @@ impl Protocol {
         if self.held.is_some() && joined.generation > self.me.generation + 1 {
             self.drop_membership(LEFT_BEHIND);
         }
-        self.renew(sent);
         self.leader = joined.leader == joined.member;
         self.me = Sender { member: joined.member, generation: joined.generation };
         self.step = Step::Sync;

@@ -237,8 +237,8 @@ impl Protocol {
             // Leaving, or answered over a link that has been given up.
             _ if self.step == Step::Leave || self.link != Link::Up => {}
             Input::LeaveAnswered { .. } => {}
-            Input::Joined { sent, answer: Ok(joined) } => self.joined(sent, joined),
-            Input::Joined { answer: Err(rejected), .. } => self.join_rejected(now, rejected),
+            Input::Joined { answer: Ok(joined) } => self.joined(joined),
+            Input::Joined { answer: Err(rejected) } => self.join_rejected(now, rejected),
             Input::Synced { by, .. } if by != self.me || self.step != Step::Sync => {}
             Input::Synced { sent, answer: Ok(assignment), .. } => self.synced(now, sent, assignment),
             Input::Synced { answer: Err(verdict), .. } => self.turned_away(now, verdict),

@@ -25,7 +25,7 @@ fn the_leader_gives_nothing_to_a_member_of_another_topology_and_to_nobody_what_t
         },
     ];
     let joined = Joined { member: "m".into(), generation: 1, leader: "m".into(), peers, skip_assignment: false };
-    let actions = talk.member.step(talk.now, Input::Joined { sent: 1, answer: Ok(joined) });
+    let actions = talk.member.step(talk.now, Input::Joined { answer: Ok(joined) });
     let Some(Action::Sync { assignments, .. }) = actions.last() else { panic!("{actions:?}") };
     let given: Vec<_> =
         assignments.iter().map(|told| (told.member.as_str(), told.assignment.active.clone(), told.assignment.more)).collect();

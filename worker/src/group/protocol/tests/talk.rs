@@ -206,14 +206,14 @@ impl Talk {
     pub fn joined(&mut self, generation: i32) {
         if self.join.take().is_some() {
             let joined = Joined { member: "m".into(), generation, leader: "l".into(), peers: vec![], skip_assignment: false };
-            self.say(Input::Joined { sent: self.now - 1, answer: Ok(joined) });
+            self.say(Input::Joined { answer: Ok(joined) });
         }
     }
 
     pub fn join_refused(&mut self, code: i16) {
         if self.join.take().is_some() {
             let rejected = Rejected { member: "m".into(), verdict: Verdict::of(code) };
-            self.say(Input::Joined { sent: self.now - 1, answer: Err(rejected) });
+            self.say(Input::Joined { answer: Err(rejected) });
         }
     }
 
