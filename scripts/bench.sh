@@ -19,7 +19,7 @@ loop=$CARGO_TARGET_DIR/hand-loop
 mkdir -p "$loop"
 cp -r e2e/bench/hand-loop/. "$loop/source"
 cargo build --manifest-path "$loop/source/Cargo.toml" --release --locked --target-dir "$loop"
-cargo build "${full[@]}" --workspace --bin faust-bench --bin bench-count --bin bench-read --bin bench-assign
+cargo build "${full[@]}" --workspace --bin faust-bench --bin bench-count --bin bench-read
 
 # A peer that can't be had now – no network, no JDK, no Python of its age – is left out, and the run says so.
 streams=
@@ -44,4 +44,4 @@ case $peers in *" faust "*) build_faust || echo "faust-streaming can't be instal
 built=$CARGO_TARGET_DIR/debug
 export BENCH_FILE=${BENCH_FILE:-$CARGO_TARGET_DIR/bench.md}
 "$built/faust-bench" "$loop/release/hand-loop" "$built/bench-count" "$built/bench-read" "$streams" "$faust"
-"$built/bench-assign"
+cargo test "${full[@]}" --workspace --lib -- --ignored --nocapture how_long_a_plan_takes

@@ -80,7 +80,7 @@ impl PageViews {
             let mut all: Vec<i32> = states.iter().flat_map(|state| state.partitions()).collect();
             all.sort_unstable();
             let shared = all == (0..self.partitions).collect::<Vec<_>>()
-                && states.iter().all(|state| state.ready && !state.tasks.is_empty());
+                && states.iter().all(|state| state.ready && !state.partitions().is_empty());
             let seen = || states.iter().map(|state| (state.partitions(), state.ready, state.waiting.clone())).collect::<Vec<_>>();
             if shared { Ok(()) } else { Err(format!("{:?}", seen())) }
         });

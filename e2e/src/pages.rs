@@ -111,7 +111,8 @@ impl State {
         self.active().find(|task| task.partition() == partition)
     }
 
-    fn active(&self) -> impl Iterator<Item = &TaskState> {
+    /// Its own tasks, without those of which it keeps copies.
+    pub fn active(&self) -> impl Iterator<Item = &TaskState> {
         self.tasks.iter().filter(|task| task.role == "active")
     }
 

@@ -69,7 +69,7 @@ fn counts_are_exact_and_then_bear_kills_stops_and_sleep_on_kafka() {
 /// Waits until records reach the worker.
 #[track_caller]
 fn until_counting(worker: &Worker) {
-    let records = |state: &State| state.tasks.iter().map(|task| task.inputs[0].records).sum::<u64>();
+    let records = |state: &State| state.active().map(|task| task.inputs[0].records).sum::<u64>();
     let before = records(&worker.state());
     worker.until("goes on counting", |state| records(state) > before + 100);
 }

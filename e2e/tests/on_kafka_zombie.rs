@@ -36,8 +36,8 @@ fn a_zombie_changes_nothing_and_joins_again_on_kafka() {
     anna.wake();
     anna.until("has joined again as another member", |state| state.ready && state.member != asleep.member);
     stage.until_shared(&[&anna, &bert]);
-    let last_epoch = asleep.tasks.iter().map(|task| task.epoch).max().expect("it had tasks");
-    assert!(anna.state().tasks.iter().all(|task| task.epoch > last_epoch), "it went on with what it had: {:?}", anna.state());
+    let last_epoch = asleep.active().map(|task| task.epoch).max().expect("it had tasks");
+    assert!(anna.state().active().all(|task| task.epoch > last_epoch), "it went on with what it had: {:?}", anna.state());
 
     assert_same("the owner that lived and the changelog's last values", &table, &stage.changelog());
     assert_same("the owner that lived and those that live", &table, &stage.table(&[&anna, &bert], &views.keys()));
@@ -54,13 +54,13 @@ fn freeze_with_work_in_hand(stage: &PageViews, worker: &Worker, rested: &State) 
         let state = worker.state();
         let window = stage.offsets.around(&state.partitions(), || worker.freeze());
         // It sleeps, so that what it had counted before and has not committed now it has in hand.
-        let in_hand = state.tasks.iter().filter(|task| {
+        let in_hand = state.active().filter(|task| {
             let (partition, input) = (task.partition(), &task.inputs[0]);
             let start = rested.task(partition).expect("nothing moves").inputs[0].committed.expect("it has committed");
             let position = start + input.records as i64 - records(rested, partition);
             position > window.0[&partition].start
         });
-        if in_hand.count() * 2 > state.tasks.len() {
+        if in_hand.count() * 2 > state.partitions().len() {
             return Ok((state, window));
         }
         worker.wake();

@@ -185,8 +185,8 @@ impl<'a> App<'a> {
             let each: Vec<Vec<i32>> = states.iter().map(State::partitions).collect();
             let mut all = each.concat();
             all.sort_unstable();
-            let shared =
-                all == (0..partitions).collect::<Vec<_>>() && states.iter().all(|state| state.ready && !state.tasks.is_empty());
+            let shared = all == (0..partitions).collect::<Vec<_>>()
+                && states.iter().all(|state| state.ready && !state.partitions().is_empty());
             if shared {
                 Ok(each)
             } else {

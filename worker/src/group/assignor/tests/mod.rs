@@ -3,3 +3,4 @@
 mod cluster;
 mod examples;
 mod laws;
+mod speed;

@@ -1,55 +1,21 @@
 //! How long a plan takes for a large group: when a member joins, when one dies, and from nothing.
-//!
-//! The assignor's sources are compiled in here, because they are nobody's business outside of the worker.
-#![allow(clippy::disallowed_methods, reason = "it measures")]
 
-use std::time::Instant;
-
-use assignor::{Member, Plan, Policy, Share, assign};
-use lag::Lag;
-use topology::CoPartitioned;
-
-/// The engine can be made to make mistakes, which nobody does here.
-macro_rules! mutant {
-    ($name:literal) => {
-        false
-    };
-}
-
-#[allow(dead_code)]
-mod topology {
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    pub struct TaskId {
-        pub group: u32,
-        pub partition: u32,
-    }
-
-    pub struct CoPartitioned {
-        pub partitions: u32,
-        pub stateful: bool,
-        pub standbys: u32,
-    }
-}
-
-#[allow(dead_code)]
-#[path = "../../../../worker/src/group/assignor/mod.rs"]
-mod assignor;
-#[path = "../../../../worker/src/group/lag.rs"]
-mod lag;
-
-mod group {
-    pub(crate) use super::lag;
-}
+use super::cluster::group;
+use crate::group::assignor::{Member, Plan, Policy, Share, assign};
+use crate::group::lag::Lag;
+use crate::rt;
 
 const MEMBERS: usize = 1_000;
 const PARTITIONS: [u32; 3] = [6_000, 3_000, 1_000];
 const ROUNDS: usize = 9;
 
-fn main() {
-    let groups = PARTITIONS.map(|partitions| CoPartitioned { partitions, stateful: true, standbys: 1 });
+#[test]
+#[ignore = "it measures, see `make bench`"]
+fn how_long_a_plan_takes() {
+    let groups = PARTITIONS.map(|partitions| group(partitions, 1));
     let policy = Policy { recovery_lag: Lag::of(10_000), max_warmups: 2 };
     let plan = |members: &[Member]| {
-        let begin = Instant::now();
+        let begin = rt::now();
         let plan = assign(members, &groups, policy);
         (begin.elapsed().as_secs_f64() * 1e3, plan)
     };
