@@ -72,7 +72,7 @@ impl PageViews {
         values.into_iter().map(|(key, value)| (key, value.parse().expect("a count"))).collect()
     }
 
-    /// Waits until these workers have all partitions among them, each of them some, and all run.
+    /// Waits until these workers have all partitions evenly among them, and all run.
     #[track_caller]
     pub fn until_shared(&self, workers: &[&Worker]) {
         wait::until("the workers share all partitions", || {
@@ -80,7 +80,7 @@ impl PageViews {
             let mut all: Vec<i32> = states.iter().flat_map(|state| state.partitions()).collect();
             all.sort_unstable();
             let shared = all == (0..self.partitions).collect::<Vec<_>>()
-                && states.iter().all(|state| state.ready && !state.partitions().is_empty());
+                && states.iter().all(|state| state.ready && state.partitions().len() >= all.len() / workers.len());
             let seen = || states.iter().map(|state| (state.partitions(), state.ready, state.waiting.clone())).collect::<Vec<_>>();
             if shared { Ok(()) } else { Err(format!("{:?}", seen())) }
         });
