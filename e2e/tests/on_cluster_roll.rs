@@ -18,9 +18,9 @@ const RESTORE: Duration = Duration::from_secs(20);
 fn a_roll_waits_for_tables_that_are_restored_for_long_on_cluster() {
     let stage = Stage::set();
     let operator = stage.step("helm install", || Operator::install(&stage.cluster));
-    // Tables go with their pod, so that its successor has to read them all.
+    // Tables go with their pod and nobody has copies, so that its successor has to read them all.
     let app = stage.step("kubectl apply", || {
-        let app = App::apply(&stage, json!({ "spec": { "storage": { "type": "Ephemeral" } } }));
+        let app = App::apply(&stage, json!({ "spec": { "storage": { "type": "Ephemeral" }, "standbyReplicas": 0 } }));
         app.wait_ready();
         app
     });
