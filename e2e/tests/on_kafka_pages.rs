@@ -13,8 +13,8 @@ fn a_row_is_found_by_any_key_and_only_where_it_is_on_kafka() {
     stage.send(["plain", "grö/ße?", "", &long], COUNT);
     let keys = stage.one_key_each();
     let (anna, bert) = (stage.workers.start("anna"), stage.workers.start("bert"));
-    anna.until("has its share", |state| state.ready && state.tasks.len() == 4);
-    bert.until("has its share", |state| state.ready && state.tasks.len() == 4);
+    anna.until("has its share", |state| state.ready && state.partitions().len() == 4);
+    bert.until("has its share", |state| state.ready && state.partitions().len() == 4);
     stage.offsets.until_consumed();
 
     let (of_anna, of_bert) = (anna.state().partitions(), bert.state().partitions());
