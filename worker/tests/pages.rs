@@ -54,7 +54,8 @@ async fn a_worker_that_runs_is_alive_ready_and_tells_what_it_does() {
         assert_eq!((&task["role"], &task["stage"], &task["problem"]), (&json!("active"), &json!("running"), &json!(null)));
         let (input, table) = (&task["inputs"][0], &task["tables"][0]);
         assert_eq!((&input["topic"], &input["agent"]), (&json!("in"), &json!("sum")));
-        assert_eq!((&input["committed"], &table["changed"]), (&input["records"], &table["stored"]));
+        assert_eq!((&input["committed"], &table["changed"]), (&input["records"], &input["records"]));
+        assert!(table["stored"].as_i64() <= table["changed"].as_i64(), "a store follows the commits: {table}");
         assert_eq!(input["dropped"], json!({"decode": 0, "input_expired": 0}));
     }
     worker.stop().await.unwrap();

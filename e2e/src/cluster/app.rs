@@ -177,7 +177,7 @@ impl<'a> App<'a> {
         self.stage.proxy.pages(&self.stage.namespace, &self.pod_name(ordinal))
     }
 
-    /// Waits until this many pods have all partitions among them, each of them some; the partitions of each.
+    /// Waits until this many pods have all partitions evenly among them; the partitions of each.
     #[track_caller]
     pub fn until_shared(&self, pods: usize, partitions: i32) -> Vec<Vec<i32>> {
         wait::until(format_args!("{pods} pods of {} share {partitions} partitions", self.name), || {
@@ -186,7 +186,7 @@ impl<'a> App<'a> {
             let mut all = each.concat();
             all.sort_unstable();
             let shared = all == (0..partitions).collect::<Vec<_>>()
-                && states.iter().all(|state| state.ready && !state.partitions().is_empty());
+                && states.iter().all(|state| state.ready && state.partitions().len() >= all.len() / states.len());
             if shared {
                 Ok(each)
             } else {

@@ -10,6 +10,7 @@ impl StoreMemory {
     }
 
     /// The whole of it. Blocks that were read have what isn't written to at the moment.
+    #[cfg(feature = "rocksdb")]
     pub fn all(self) -> u64 {
         self.0
     }

@@ -73,11 +73,13 @@ impl MemoryLog {
     }
 
     /// Says that the topic's tombstones live no longer than this.
+    #[cfg(feature = "rocksdb")]
     pub fn limit_tombstones(&self, topic: &str, life: Duration) {
         self.topics.faults.lives.lock().unwrap().insert(topic.to_string(), life);
     }
 
     /// Loses the records of a partition from an offset on, as when a replica that lacks them becomes the leader.
+    #[cfg(feature = "rocksdb")]
     pub fn cut(&self, at: &TopicPartition, to: i64) {
         let partition = self.topics.partition(&at.topic, at.partition).expect("the partition");
         let mut state = partition.state();
