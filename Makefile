@@ -13,7 +13,7 @@ help:
 	@echo 'make test-kafka       the tests on a real broker, which it starts and stops itself'
 	@echo 'make test-apiserver   the tests on a real Kubernetes API server, each test program with its own'
 	@echo 'make test-e2e         the tests on the cluster, which it starts and stops itself; needs root'
-	@echo 'make sim SEEDS=10000   simulated clusters under faults, one per seed; SEED=… runs one and tells what happened'
+	@echo 'make sim SEEDS=10000  simulated clusters under faults, one per seed; SEED=… runs one and tells what happened'
 	@echo 'make chaos MINUTES=30 faults of workers and brokers, one after the other, for so long; SEED=… repeats a run'
 	@echo 'make bench            the worker beside a hand-written loop, Kafka Streams and faust-streaming, in one run'
 	@echo 'eval "$$(make env)" lets cargo by hand use the same target directory'
@@ -79,7 +79,7 @@ chaos:
 	@MINUTES='$(MINUTES)' SEED='$(SEED)' scripts/chaos.sh
 
 bench:
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	@scripts/bench.sh
 
 env:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Brings what a command needs on this machine and skips what is there: `setup.sh demo`, `kafka`,
-# `test` or `cluster`.
+# `test`, `bench` or `cluster`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,6 +11,7 @@ die() {
 
 # What is asked for is the ability, not the package: it may have come another way.
 has_command() { command -v "$1" >/dev/null; }
+has_python_venv() { python3 -c 'import venv, ensurepip' 2>/dev/null; }
 has_c_header() { echo "#include <$1>" | cc -E -x c - >/dev/null 2>&1; }
 has_cxx_header() { echo "#include <$1>" | clang++ -E -x c++ - >/dev/null 2>&1; }
 has_libclang() {
@@ -43,6 +44,13 @@ need_native_libraries() {
   need pkg-config has_command pkg-config
   need zlib1g-dev has_c_header zlib.h
   need libssl-dev has_c_header openssl/ssl.h
+  need openssl has_command openssl # of the tests' certificates
+}
+
+# What the benchmark compares with: Kafka Streams and faust-streaming.
+need_peers() {
+  need openjdk-17-jdk-headless has_command javac
+  need python3-venv has_python_venv
 }
 
 # The judge of metrics, and nothing else of the package: its server is not wanted.
@@ -131,11 +139,12 @@ case ${1:-} in
     check_rust
     check_java
     ;;
-  test)
+  test | bench)
     need_compiler
     need_kafka
     need_native_libraries
     need_promtool
+    [ "$1" = test ] || need_peers
     install_missing
     check_rust
     check_java
@@ -150,5 +159,5 @@ case ${1:-} in
     check_java
     check_go
     ;;
-  *) die "for which command? demo, kafka, test or cluster" ;;
+  *) die "for which command? demo, kafka, test, bench or cluster" ;;
 esac

@@ -39,7 +39,7 @@ fn run(arguments: &[String]) -> Result<ExitCode, String> {
             break;
         }
     }
-    println!("{report}");
+    println!("Seed {seed}.\n\n{report}");
     println!("(also in {})", file.display());
     Ok(if report.violations().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

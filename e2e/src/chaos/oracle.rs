@@ -77,7 +77,7 @@ impl Evidence<'_> {
         verdict.violate("lost records (key, partition, offset)", wrong.lost);
         verdict.violate("records folded that are none of the key's (key, partition, offset)", wrong.invented);
         verdict.violate("records folded again that no fault explains (key, partition, offset)", wrong.again);
-        let invented = self.table.keys().filter(|key| !inputs.contains_key(key.as_str()));
+        let invented = self.changelog.keys().filter(|key| !inputs.contains_key(key.as_str()));
         verdict.violate("rows of keys that nobody sent", invented);
         self.judge_changelog(&mut verdict);
         self.judge_outputs(&mut verdict);

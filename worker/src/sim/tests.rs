@@ -49,6 +49,8 @@ fn a_seed_is_the_same_every_time() {
 #[test]
 #[ignore = "as long as it is told to"]
 fn simulate() {
+    let mistake = std::env::var("MISTAKE").ok().map(|name| &*name.leak());
+    crate::mutants::make(mistake);
     if let Some(seed) = number("SEED") {
         let report = run(seed, true);
         report.lines.iter().for_each(|line| println!("{line}"));
@@ -59,7 +61,6 @@ fn simulate() {
         return;
     }
     let (from, seeds) = (number("FROM").unwrap_or(0), number("SEEDS").unwrap_or(1_000));
-    let mistake = std::env::var("MISTAKE").ok().map(|name| &*name.leak());
     let summary = super::many::simulate(from..from + seeds, number("THREADS").unwrap_or(2) as usize, mistake);
     println!("{summary}");
     if let Some(seed) = summary.failed.first() {

@@ -75,13 +75,6 @@ pub(crate) struct Position {
     pub written_at: i64,
 }
 
-impl Position {
-    /// Of a store that has nothing of its changelog for certain.
-    pub fn before_all(topic_id: TopicId) -> Self {
-        Self { topic_id, next_offset: 0, leader_epoch: -1, written_at: 0 }
-    }
-}
-
 /// Where stores live.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -26,7 +26,8 @@ const EPOCHS: Duration = Duration::from_secs(1);
 pub(super) struct Unapplied {
     /// In the order of their commits.
     rows: Vec<Row>,
-    /// Where the store is once it has them; none if it is to stay where it is, and only the rows get in.
+    /// Where the store is once it has them; none if it is to stay where it is, and only the rows get in (see
+    /// [`Task::behind`]).
     position: Option<Position>,
     /// The newest generation of the overlay that is in it.
     generation: u32,
@@ -74,6 +75,10 @@ pub(super) fn is_due(shard: &Shard, tasks: &[Rc<Task>]) -> bool {
 /// Brings the task's stores to the last commit.
 pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> {
     let _one_at_a_time = task.applying.lock().await;
+    // Rows that failed to get in are gone from here: nothing may go into a store behind them.
+    if let Some(failure) = task.tables.iter().find_map(|table| table.overlay.store_failure()) {
+        return Err(failure);
+    }
     let unapplied: Vec<_> = task.tables.iter().map(|table| mem::take(&mut *table.unapplied.borrow_mut())).collect();
     let epochs = leader_epochs(shard, task, &unapplied).await;
     let mut result = Ok(());
@@ -114,13 +119,14 @@ async fn leader_epochs(shard: &Shard, task: &Task, unapplied: &[Unapplied]) -> H
 
 /// Returns where the store is then.
 async fn apply_rows(shard: &Shard, table: &TaskTable, rows: Vec<Row>, position: Option<Position>) -> Result<Position, StoreError> {
-    let (store, changelog_id) = (table.store.clone(), table.changelog_id);
+    let store = table.store.clone();
     let applied = shard.rt.blocking(move || {
         let records = rows.len() as u64;
         let rows = Row::last_of_each_key(rows);
         let position = match position {
             Some(position) => position,
-            None => store.position()?.unwrap_or(Position::before_all(changelog_id)),
+            // An opened store has one, unless it was wiped under the task.
+            None => store.position()?.ok_or_else(|| StoreError::Io("the store was emptied meanwhile".into()))?,
         };
         store.apply(&rows, &position)?;
         Ok::<_, StoreError>((Applied::of(&rows).of_records(records), position))

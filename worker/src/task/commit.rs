@@ -285,7 +285,11 @@ fn hand_over(flush: &mut Flush) {
     let written_at = rt::wall_millis();
     let passes = task.passes(&flush.offsets);
     for ((table, out), meter) in task.tables.iter().zip(&mut flush.tables).zip(&task.meter.tables) {
-        let Some(next_offset) = out.next_offset else { continue };
+        if out.next_offset.is_some() {
+            table.unplaced.set(out.next_offset);
+        }
+        let next_offset = if passes { table.unplaced.take() } else { out.next_offset };
+        let Some(next_offset) = next_offset else { continue };
         let rows = std::mem::take(&mut out.rows);
         meter.changed.add(rows.len() as u64);
         let position = Position { topic_id: table.changelog_id, next_offset, leader_epoch: -1, written_at };

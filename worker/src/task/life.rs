@@ -107,7 +107,7 @@ struct Term {
 /// Why one epoch ended.
 enum End {
     Stopped,
-    /// With what is still good: the stores, where the committed offsets are.
+    /// With what is still good: the stores, which have the rows of what is committed.
     StartOver {
         why: String,
         keep: Option<Opened>,
@@ -191,7 +191,7 @@ async fn run(
     end
 }
 
-/// The stores, brought to where the offsets are committed. A commit that is under way may still commit some.
+/// The stores, with the rows of all that is committed. A commit that is under way may still commit some.
 async fn keep(shard: &Shard, task: &Task) -> Option<Opened> {
     task.end();
     task.let_go().await;

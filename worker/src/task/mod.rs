@@ -64,8 +64,8 @@ pub(crate) struct Task {
     frozen: RefCell<Option<Frozen>>,
     /// The offsets of the last commit, in the order of `feeds`.
     committed: RefCell<Vec<i64>>,
-    /// A flush that failed was to bring the inputs to these offsets, and may have left rows in the changelogs that no store has. Until
-    /// the inputs are committed that far, the stores' positions stay before those rows: a row that nobody writes again must not be
+    /// A flush that failed had events of the inputs up to these offsets, and may have left rows in the changelogs that no store has.
+    /// Until the inputs are committed that far, the stores' positions stay before those rows: a row that nobody writes again must not be
     /// missed by who restores from there.
     behind: RefCell<Option<Vec<i64>>>,
     /// A commit under way has something of this task, and may have committed its offsets already.
@@ -96,6 +96,8 @@ pub(crate) struct TaskTable {
     pub changelog_id: TopicId,
     partitions: u32,
     unapplied: RefCell<Unapplied>,
+    /// Behind the newest row that the store gets; its position follows when it may move again (see [`Task::behind`]).
+    unplaced: Cell<Option<i64>>,
 }
 
 impl TaskTable {
@@ -110,7 +112,8 @@ impl TaskTable {
         let place = Place { table, partition, partitions, store: store.clone(), budget: budget.clone() };
         let id = StoreId { table: table.to_string(), partition };
         let (overlay, unapplied) = ((node.overlay)(node, place), RefCell::default());
-        Self { node, overlay, id, store, changelog, changelog_id: facts.id, partitions, unapplied }
+        let unplaced = Cell::default();
+        Self { node, overlay, id, store, changelog, changelog_id: facts.id, partitions, unapplied, unplaced }
     }
 
     /// The same store under an overlay that knows nothing yet.
@@ -132,7 +135,7 @@ enum Phase {
 /// Why an epoch ends from inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// What was flushed did not land: drop it all and read again from the committed offset, which the stores are at.
+    /// What was flushed did not land: drop it all and read again from the committed offset, whose rows the stores have.
     StartOver(String),
     /// A store or a fetch failed: open the task anew.
     Reopen(String),
@@ -144,6 +147,8 @@ pub(crate) enum Verdict {
 pub(crate) struct Frozen {
     /// In the order of `feeds`.
     pub offsets: Vec<i64>,
+    /// Behind all events that may have written in it. In the order of `feeds`.
+    pub reached: Vec<i64>,
     /// Of the overlays, which are frozen together.
     pub generation: u32,
     /// Delivery of what was sent in it.
@@ -201,13 +206,14 @@ impl Task {
         }
         let generation = self.tables.iter().map(|table| table.overlay.freeze()).max().unwrap_or(0);
         let sent = std::mem::take(&mut *self.sent.borrow_mut());
-        *self.frozen.borrow_mut() = Some(Frozen { offsets, generation, sent, taken: false });
+        let reached = self.feeds.iter().map(|feed| feed.tracker.borrow().position()).collect();
+        *self.frozen.borrow_mut() = Some(Frozen { offsets, reached, generation, sent, taken: false });
         true
     }
 
     /// Where a flush that failed was to get, this epoch's or one's before it; asked when the commit has let go of the task.
     fn left_behind(&self) -> Option<Vec<i64>> {
-        let failed = self.frozen.borrow().as_ref().filter(|frozen| frozen.taken).map(|frozen| frozen.offsets.clone());
+        let failed = self.frozen.borrow().as_ref().filter(|frozen| frozen.taken).map(|frozen| frozen.reached.clone());
         match (self.behind.take(), failed) {
             (Some(before), Some(failed)) => Some(before.into_iter().zip(failed).map(|(a, b)| a.max(b)).collect()),
             (before, failed) => before.or(failed),

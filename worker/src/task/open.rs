@@ -35,7 +35,7 @@ pub(super) struct Opened {
     pub tables: Vec<TaskTable>,
     /// Where each input begins.
     pub starts: Vec<i64>,
-    /// Where a flush that failed was to bring them, if the stores may lack rows that it left in the changelogs.
+    /// How far a flush that failed had events of them, if the stores may lack rows that it left in the changelogs.
     pub behind: Option<Vec<i64>>,
 }
 

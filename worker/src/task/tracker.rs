@@ -78,6 +78,11 @@ impl OffsetTracker {
         self.flight.front().map_or(self.position, |&(offset, _)| offset)
     }
 
+    /// Behind the last event that was handed out.
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
     /// The first event that the agent still has, for naming it when the agent fails.
     pub fn oldest(&self) -> Option<i64> {
         self.flight.front().map(|&(offset, _)| offset)

@@ -40,8 +40,8 @@ impl Directory {
         }
         let described = way.described(group_id).await?;
         let entries = Arc::new(Entries::of(&described, groups));
-        // While the group rebalances, members have no assignments.
-        *known = (described.state == "Stable").then(|| (generation, entries.clone()));
+        // While the group rebalances, members have no assignments; and who is no member doesn't know which generation it has seen.
+        *known = (described.state == "Stable" && generation >= 0).then(|| (generation, entries.clone()));
         Ok(entries.places(of))
     }
 }

@@ -218,7 +218,11 @@ impl Protocol {
             leader_member: if self.leader { self.me.member.clone() } else { named },
             joined: self.held.is_some(),
             rebalances: self.rebalances,
-            handed_over: self.drains == Some(Drain::Handover) && self.said.drains == self.drains && self.in_hand().is_empty(),
+            // Without an assignment a predecessor's tasks may still be counted as its own.
+            handed_over: self.held.is_some()
+                && self.drains == Some(Drain::Handover)
+                && self.said.drains == self.drains
+                && self.in_hand().is_empty(),
         }
     }
 

@@ -69,6 +69,9 @@ impl Protocol {
         self.pending.clear();
         if self.held.take().is_some() {
             self.losses += 1;
+            // By the time it comes back its copies may lack more than it said: another round, and another thing to say.
+            self.frozen = None;
+            self.nonce += 1;
             self.unreachable = None;
             self.actions.push(Action::EndLease);
             self.emit(GroupEvent::Lost { reason: reason.to_string() });

@@ -164,13 +164,18 @@ impl<'a> Replay<'a> {
         let applied = blocking(self.rt, &self.store, move |store| {
             // Each batch begins where the one before ended (invariant I6).
             debug_assert!(store.position()?.is_none_or(|position| position.next_offset == before), "a gap before offset {before}");
+            // It may have been confirmed as newer since the batch before.
+            let confirmed = store.position()?.map_or(at.written_at, |position| position.written_at);
+            let at = Position { written_at: at.written_at.max(confirmed), ..at };
             let rows = batch.sorted();
             store.apply(&rows, &at)?;
             let applied = Applied::of(&rows);
             drop((rows, room));
-            Ok(applied)
+            Ok((applied, at))
         });
-        listener.applied(applied.await?, size, &at);
+        let (applied, at) = applied.await?;
+        self.position = at;
+        listener.applied(applied, size, &at);
         if let Some(throttle) = &self.limits.throttle {
             tokio::time::sleep(throttle.spend(size.bytes, rt::now())).await;
         }
