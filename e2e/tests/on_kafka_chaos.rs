@@ -9,7 +9,7 @@ const SEED: u64 = 8;
 
 #[test]
 fn nothing_is_lost_by_faults_of_workers_and_brokers_on_kafka() {
-    let setting = Setting { commit_interval: Duration::from_millis(100), standbys: 0, members: Members::Static };
+    let setting = Setting { commit_interval: Duration::from_millis(100), standbys: 1, members: Members::Static };
     let site = Site::set().unwrap_or_else(|error| panic!("{error}"));
     let mut report = Report::default();
     // That takes as long as three others: a broker that hangs is only left after seconds.

@@ -96,8 +96,8 @@ settings! {
     "commit-bytes" commit_bytes: Size => u64 = "16MiB",
         "After how many bytes of changed rows a commit comes before its time; never more than half of `cache-memory`";
     "session-timeout" session_timeout: Span => Duration = "45s",
-        "How long the group waits for a silent worker before others take over its partitions; heartbeats go every third of it, or \
-         every 3s if that is less";
+        "How long the group waits for a silent worker before others take over its partitions; heartbeats go every tenth of it, or \
+         every 500ms if that is less";
     "rebalance-timeout" rebalance_timeout: Span => Duration = "1m",
         "How long the group waits for its workers when partitions are shared out anew; not shorter than `session-timeout`";
     "revoke-timeout" revoke_timeout: Span => Duration = "10s",

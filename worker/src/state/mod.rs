@@ -41,6 +41,12 @@ pub(crate) trait StateStore: Send + Sync {
     /// Writes rows and the position that they bring the store to, as one batch: after a crash either all of it is there or nothing.
     fn apply(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError>;
 
+    /// The same for so many rows that it pays to write them to the disk at once: they are safe when it returns.
+    fn load(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        self.apply(rows, position)?;
+        self.flush()
+    }
+
     /// Writes that the store, if it is still at this offset, was at the changelog's end at `written_at`.
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
         match self.position()? {

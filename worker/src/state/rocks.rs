@@ -3,16 +3,20 @@
 //! Rows and the position lie in the same column family, told apart by the first byte of the key, so that a batch reaches the disk
 //! as a whole: RocksDB flushes a family in the order of its writes, but two families each in their own time.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, LogLevel, Options, ReadOptions};
-use rocksdb::{ErrorKind, WriteBatch, WriteBufferManager, WriteOptions};
+use rocksdb::{ErrorKind, IngestExternalFileOptions, SstFileWriter, WriteBatch, WriteBufferManager, WriteOptions};
 
 use super::{KeyValue, Position, Rows, StateStore, StoreError, StoreMemory, position};
 
 const POSITION: [u8; 1] = [0];
 const ROW: u8 = 1;
 const BEHIND_ROWS: [u8; 1] = [2];
+
+/// Rows on their way into the database as one of its files. Not a name of RocksDB's, which leaves it alone.
+const LOADING: &str = "loading";
 
 const WRITE_BUFFER: usize = 8 << 20;
 /// Per database; hundreds of them share the process's limit.
@@ -27,6 +31,7 @@ pub(super) struct Shared {
 pub(super) struct RocksStore {
     db: DB,
     unlogged: WriteOptions,
+    options: Options,
 }
 
 impl Shared {
@@ -71,11 +76,13 @@ impl Shared {
 
     pub fn open(&self, folder: &Path) -> Result<RocksStore, StoreError> {
         let db = DB::open(&self.options, folder).map_err(not_opened)?;
+        // Of a load that a kill cut short; there is none as a rule.
+        let _ = fs::remove_file(loading(&db));
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
         // Batches are sorted: each row is looked for from where the one before went.
         unlogged.set_memtable_insert_hint_per_batch(true);
-        let store = RocksStore { db, unlogged };
+        let store = RocksStore { db, unlogged, options: self.options.clone() };
         store.position()?;
         Ok(store)
     }
@@ -100,6 +107,30 @@ impl StateStore for RocksStore {
         });
         batch.put(POSITION, position::encode(position));
         self.db.write_opt(batch, &self.unlogged).map_err(failed)
+    }
+
+    /// As a file of the database's own kind, which is taken in whole: that spares the rows the write buffer, its flush and most of the
+    /// compactions. What the write buffer holds is flushed before, for the position lies in both.
+    fn load(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        let file = loading(&self.db);
+        let mut writer = SstFileWriter::create(&self.options);
+        let mut written = writer.open(&file).and_then(|()| writer.put(POSITION, position::encode(position)));
+        let mut bytes = Vec::new();
+        rows.each(&mut |key, value| {
+            if written.is_ok() {
+                bytes.clear();
+                bytes.push(ROW);
+                bytes.extend_from_slice(key);
+                written = match value {
+                    Some(value) => writer.put(&bytes, value),
+                    None => writer.delete(&bytes),
+                };
+            }
+        });
+        written.and_then(|()| writer.finish()).map_err(failed)?;
+        let mut ingestion = IngestExternalFileOptions::default();
+        ingestion.set_move_files(true);
+        self.db.ingest_external_file_opts(&ingestion, vec![file]).map_err(failed)
     }
 
     fn position(&self) -> Result<Option<Position>, StoreError> {
@@ -127,6 +158,10 @@ impl StateStore for RocksStore {
     fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(failed)
     }
+}
+
+fn loading(db: &DB) -> PathBuf {
+    db.path().join(LOADING)
 }
 
 fn row_key(key: &[u8]) -> Vec<u8> {
@@ -167,6 +202,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::state::NO_ROWS;
     use crate::state::conformance::{at, row, suite};
 
     fn open(folder: &Path) -> RocksStore {
@@ -201,6 +237,23 @@ mod tests {
         let back = open(image.path());
         assert_eq!(back.position().unwrap(), Some(at(2)));
         assert_eq!(back.scan(b"", 10).unwrap(), [(b"a".to_vec(), b"1".to_vec()), (b"b".to_vec(), b"1".to_vec())]);
+    }
+
+    #[test]
+    fn what_was_loaded_survives_a_kill_with_all_that_was_before_it() {
+        let home = TempDir::new().unwrap();
+        let store = open(home.path());
+        store.apply(&[row("a", Some("1")), row("b", Some("1"))], &at(2)).unwrap();
+        store.load(&[row("a", None), row("c", Some("1"))], &at(4)).unwrap();
+        fs::write(loading(&store.db), "what a kill left of another load").unwrap();
+
+        let image = killed(home.path());
+        let back = open(image.path());
+        assert_eq!(back.position().unwrap(), Some(at(4)));
+        assert_eq!(back.scan(b"", 10).unwrap(), [(b"b".to_vec(), b"1".to_vec()), (b"c".to_vec(), b"1".to_vec())]);
+        assert!(!loading(&back.db).exists());
+        back.load(&NO_ROWS, &at(5)).unwrap();
+        assert_eq!(back.position().unwrap(), Some(at(5)));
     }
 
     #[test]

@@ -188,6 +188,17 @@ impl StateStore for Hold {
         self.store(&slot)?.apply(rows, position)
     }
 
+    fn load(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        debug_assert!(are_sorted(rows), "rows of {} are not sorted or not unique", self.id);
+        let slot = self.slot();
+        if slot.writer != self.number {
+            return Err(StoreError::Superseded(self.id.to_string()));
+        }
+        self.store(&slot)?.load(rows, position)?;
+        self.stores.home.note(&self.id, Some(*position));
+        Ok(())
+    }
+
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
         // No batch may get in between its look and its write.
         let slot = self.slot.write().unwrap();

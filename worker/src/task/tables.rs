@@ -16,10 +16,6 @@ use crate::status::{TableMeter, TaskMeter};
 use crate::table::TableNode;
 use crate::time::TopicPartition;
 
-/// Rows and bytes that one restore holds in memory at a time.
-const BATCH_RECORDS: usize = 20_000;
-const BATCH_BYTES: usize = 8 << 20;
-
 /// One partition of one table, closed.
 pub(super) struct Shelf {
     pub id: StoreId,
@@ -117,12 +113,7 @@ impl Shelf {
         self.meter.stored.set(span.from);
         let before = shared.flusher.opened(&self.id, store.clone(), self.meter.clone(), flushed.as_ref());
         shared.rt.blocking(move || drop(before)).await;
-        let limits = Limits {
-            batch_records: BATCH_RECORDS,
-            batch_bytes: BATCH_BYTES,
-            throttle: shared.throttle.clone(),
-            memory: shared.batches.clone(),
-        };
+        let limits = Limits::new(shared.throttle.clone(), shared.batches.clone());
         let replay = Replay::begin(shared.rt, &*shared.log, &self.changelog, store.clone(), span, limits).await?;
         Ok(Open { store, facts, replay, span, shelf: self, shared })
     }
@@ -208,20 +199,28 @@ impl Open<'_> {
     }
 }
 
+impl Followed<'_> {
+    fn took(&self, unflushed: Option<Applied>, position: &Position) {
+        let Shelf { id, meter, .. } = self.shelf;
+        meter.store_at(position);
+        match unflushed {
+            Some(applied) => self.flusher.note(id, applied),
+            None => meter.flushed.set(position.next_offset),
+        }
+    }
+}
+
 impl Listener for Followed<'_> {
-    fn applied(&self, batch: Applied, size: Size, position: &Position) {
-        self.shelf.meter.store_at(position);
+    fn applied(&self, unflushed: Option<Applied>, size: Size, position: &Position) {
+        self.took(unflushed, position);
         self.shelf.meter.followed.add(size.records);
-        self.flusher.note(&self.shelf.id, batch);
     }
 }
 
 impl Listener for Restored<'_> {
-    fn applied(&self, batch: Applied, size: Size, position: &Position) {
-        let Followed { shelf, flusher } = &self.all;
-        shelf.meter.store_at(position);
-        shelf.meter.restored.add(size.records);
-        flusher.note(&shelf.id, batch);
+    fn applied(&self, unflushed: Option<Applied>, size: Size, position: &Position) {
+        self.all.took(unflushed, position);
+        self.all.shelf.meter.restored.add(size.records);
         self.progress.advance(position.next_offset, size);
     }
 }

@@ -2,9 +2,11 @@
 
 use super::{Action, EXPIRED, GroupEvent, Heartbeat, LEFT_BEHIND, Link, Protocol, Sender, Step, Verdict};
 
-const HEARTBEAT_AT_MOST: u64 = 3_000;
+/// Nobody tells a member of a rebalance but the answer to its heartbeat, and until all have heard of it nothing moves: what a worker
+/// leaves stands still for so long. It is one small request.
+const HEARTBEAT_AT_MOST: u64 = 500;
 /// While tasks wait for their old owners they are processed by nobody, so the next rebalance must not wait for a heartbeat.
-const HEARTBEAT_WHILE_MORE_COMES: u64 = 250;
+const HEARTBEAT_WHILE_MORE_COMES: u64 = 100;
 
 impl Protocol {
     pub(super) fn heartbeats(&self) -> bool {
@@ -13,7 +15,7 @@ impl Protocol {
     }
 
     pub(super) fn interval(&self) -> u64 {
-        let calm = HEARTBEAT_AT_MOST.min(self.identity.session / 3);
+        let calm = HEARTBEAT_AT_MOST.min(self.identity.session / 10);
         let more = self.step == Step::Stable && self.held.as_ref().is_some_and(|held| held.assignment.more);
         if more { calm.min(HEARTBEAT_WHILE_MORE_COMES) } else { calm }
     }

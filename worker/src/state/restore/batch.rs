@@ -60,7 +60,17 @@ impl Batch {
     /// A throttled replay takes no more at once than a quarter of a second's share.
     pub fn is_full(&self, limits: &Limits) -> bool {
         let share = limits.throttle.as_ref().map_or(u64::MAX, |throttle| throttle.bytes_per_second() / 4);
-        self.rows.len() >= limits.batch_records || self.size.bytes >= share.min(limits.batch_bytes as u64)
+        self.memory() >= limits.batch_bytes as u64 || self.size.bytes >= share
+    }
+
+    /// What it holds.
+    pub fn memory(&self) -> u64 {
+        (self.bytes.len() + self.rows.len() * size_of::<Place>()) as u64
+    }
+
+    /// Whether it is worth a file of its own in the store.
+    pub fn is_large(&self, limits: &Limits) -> bool {
+        self.memory() >= limits.file_bytes as u64
     }
 
     pub fn size(&self) -> Size {

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::{Applied, NO_ROWS, Position, SharedStore, StateStore, StoreError};
-use crate::log::{Fetch, Log, LogError, Reader};
+use crate::log::{Fetch, Log, LogError, Reader, Record};
 use crate::rt::{self, Rt};
 use crate::time::TopicPartition;
 
@@ -44,15 +44,18 @@ const LOOK_AGAIN_AT_END: Duration = Duration::from_secs(1);
 /// Behind the end records come by ones and twos; collected for a moment they cost a fraction.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 
+/// What one batch holds.
+const BATCH: usize = 8 << 20;
 /// What the batches of all replays of a worker hold at most.
 pub(crate) const ALL_BATCHES: u64 = 64 << 20;
 
 /// How much a replay takes at once, and how fast.
 #[derive(Clone)]
 pub(crate) struct Limits {
-    /// A batch is applied when it has so many records or bytes. Large ones pay: RocksDB takes sorted rows at twice the speed.
-    pub batch_records: usize,
+    /// A batch is applied when it holds so much. Large ones pay: a key that comes more than once is written once.
     pub batch_bytes: usize,
+    /// And is worth a file of its own if it holds so much.
+    pub file_bytes: usize,
     /// One for all replays of a worker.
     pub throttle: Option<Arc<Throttle>>,
     /// The same, for what their batches hold.
@@ -88,7 +91,8 @@ pub(crate) struct Replay<'a> {
 
 /// Who hears of each batch that has got into the store.
 pub(crate) trait Listener: Send + Sync {
-    fn applied(&self, batch: Applied, size: Size, position: &Position);
+    /// `unflushed` is what a kill would lose of it; none of a batch that is on disk.
+    fn applied(&self, unflushed: Option<Applied>, size: Size, position: &Position);
 }
 
 impl<'a> Replay<'a> {
@@ -160,7 +164,8 @@ impl<'a> Replay<'a> {
         if let Some(reached) = horizon.and_then(|horizon| horizon.reached(self.position.next_offset)) {
             self.position.written_at = reached;
         }
-        let (full, size, at) = (batch.is_full(&self.limits), batch.size(), self.position);
+        let (full, large) = (batch.is_full(&self.limits), batch.is_large(&self.limits));
+        let (size, at) = (batch.size(), self.position);
         let applied = blocking(self.rt, &self.store, move |store| {
             // Each batch begins where the one before ended (invariant I6).
             debug_assert!(store.position()?.is_none_or(|position| position.next_offset == before), "a gap before offset {before}");
@@ -168,14 +173,16 @@ impl<'a> Replay<'a> {
             let confirmed = store.position()?.map_or(at.written_at, |position| position.written_at);
             let at = Position { written_at: at.written_at.max(confirmed), ..at };
             let rows = batch.sorted();
-            store.apply(&rows, &at)?;
-            let applied = Applied::of(&rows);
+            let unflushed = match large {
+                true => store.load(&rows, &at).map(|()| None)?,
+                false => store.apply(&rows, &at).map(|()| Some(Applied::of(&rows)))?,
+            };
             drop((rows, room));
-            Ok((applied, at))
+            Ok((unflushed, at))
         });
-        let (applied, at) = applied.await?;
+        let (unflushed, at) = applied.await?;
         self.position = at;
-        listener.applied(applied, size, &at);
+        listener.applied(unflushed, size, &at);
         if let Some(throttle) = &self.limits.throttle {
             tokio::time::sleep(throttle.spend(size.bytes, rt::now())).await;
         }
@@ -187,6 +194,7 @@ impl<'a> Replay<'a> {
 struct Source {
     fetch: Box<dyn Fetch>,
     arrivals: Arc<Notify>,
+    records: VecDeque<Record>,
 }
 
 impl Source {
@@ -195,7 +203,7 @@ impl Source {
         let arrivals = Arc::new(Notify::new());
         let wake = arrivals.clone();
         fetch.on_ready(Arc::new(move || wake.notify_one()));
-        Ok(Self { fetch, arrivals })
+        Ok(Self { fetch, arrivals, records: VecDeque::new() })
     }
 
     /// Collects what has arrived, up to a full batch. Waits only while there is nothing, and the end isn't reached.
@@ -211,15 +219,14 @@ impl Source {
             // Its thread has other work too.
             tokio::task::yield_now().await;
         }
-        room.shrink(batch.size().bytes);
+        room.shrink(batch.memory());
         Ok((batch, room))
     }
 
     fn poll(&mut self, max: usize, batch: &mut Batch) -> Result<bool, LogError> {
-        let mut records = VecDeque::with_capacity(max);
-        self.fetch.poll(max, &mut records)?;
-        let arrived = !records.is_empty();
-        records.into_iter().for_each(|record| batch.add(&record));
+        self.fetch.poll(max, &mut self.records)?;
+        let arrived = !self.records.is_empty();
+        self.records.drain(..).for_each(|record| batch.add(&record));
         Ok(arrived)
     }
 }
@@ -233,10 +240,16 @@ async fn blocking<T: Send + 'static>(
     rt.blocking(move || work(&*store)).await
 }
 
+impl Limits {
+    pub fn new(throttle: Option<Arc<Throttle>>, memory: Arc<BatchMemory>) -> Self {
+        Self { batch_bytes: BATCH, file_bytes: BATCH / 4, throttle, memory }
+    }
+}
+
+#[cfg(test)]
 impl Default for Limits {
     fn default() -> Self {
-        let memory = Arc::new(BatchMemory::new(ALL_BATCHES));
-        Self { batch_records: 20_000, batch_bytes: 8 << 20, throttle: None, memory }
+        Self::new(None, Arc::new(BatchMemory::new(ALL_BATCHES)))
     }
 }
 

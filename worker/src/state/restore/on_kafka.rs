@@ -22,7 +22,7 @@ struct World {
 }
 
 impl Listener for () {
-    fn applied(&self, _: Applied, _: Size, _: &Position) {}
+    fn applied(&self, _: Option<Applied>, _: Size, _: &Position) {}
 }
 
 impl World {

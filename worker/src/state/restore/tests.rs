@@ -274,7 +274,8 @@ fn changelog() -> TopicPartition {
 }
 
 fn small_batches() -> Limits {
-    Limits { batch_records: 3, ..Limits::default() }
+    // Of three rows or four, of which the fuller ones get a file of their own.
+    Limits { batch_bytes: 110, file_bytes: 130, ..Limits::default() }
 }
 
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -296,7 +297,7 @@ fn plan(log: &Changelog, store: &dyn StateStore) -> Restore {
 }
 
 impl Listener for Progress {
-    fn applied(&self, _: Applied, size: Size, position: &Position) {
+    fn applied(&self, _: Option<Applied>, size: Size, position: &Position) {
         self.advance(position.next_offset, size);
     }
 }
@@ -524,7 +525,7 @@ fn a_standby_follows_batch_by_batch_without_a_gap_and_knows_when_it_was_at_the_e
         let mut replay = Replay::begin(Rt::single(), &log, &of, store.clone(), span, small_batches()).await.unwrap();
         struct Heard<'a>(&'a Mutex<Vec<i64>>);
         impl Listener for Heard<'_> {
-            fn applied(&self, _: Applied, _: Size, position: &Position) {
+            fn applied(&self, _: Option<Applied>, _: Size, position: &Position) {
                 self.0.lock().unwrap().push(position.next_offset);
             }
         }
@@ -579,7 +580,7 @@ fn a_store_on_disk_is_restored_closed_and_up_to_date_when_it_is_opened_again() {
         let stores = open();
         let store = stores.store("counts", 0).unwrap().store;
         let Restore::Replay(span) = plan(&log, &*store) else { panic!("the store is new") };
-        let limits = Limits { batch_records: 700, ..Limits::default() };
+        let limits = Limits { batch_bytes: 25_000, file_bytes: 25_010, ..Limits::default() };
         replay(&Rt::threads(), &log, &changelog(), &store, span, &limits, &Progress::default()).await.unwrap();
         drop((store, stores));
 

@@ -1,6 +1,6 @@
 //! What is said of copies, and when.
 
-use super::talk::{SESSION, Talk, task, tasks};
+use super::talk::{HEARTBEAT, SESSION, Talk, task, tasks};
 use crate::group::protocol::*;
 use crate::group::userdata::Heard;
 
@@ -27,7 +27,7 @@ fn a_member_says_how_far_its_copies_are_and_which_it_keeps() {
     let mut talk = stable(&[(3, 7), (0, 0), (9, 1)], tasks(2..3), tasks(3..4));
     assert_eq!(talk.said.copies, Some(vec![(task(0), Lag(0)), (task(3), Lag(7))]), "there is no task 9");
     talk.say(copies(&[(0, 0), (2, WHOLE), (3, 100)]));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     assert_eq!((&talk.said.standby, &talk.said.warmups), (&tasks(2..3), &tasks(3..4)));
     assert_eq!(talk.said.copies, Some(vec![(task(0), Lag(0)), (task(2), Lag::of(WHOLE)), (task(3), Lag::of(100))]));
@@ -49,7 +49,7 @@ fn a_warm_up_that_has_caught_up_is_said_once_and_a_standby_never() {
         talk.say(copies(&[(2, 0), (3, lag)]));
         assert!(talk.join.is_none(), "the leader knows, and has its reasons");
     }
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     talk.say(copies(&[(3, 500)]));
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_warm_up_that_has_caught_up_is_said_once_and_a_standby_never() {
 #[test]
 fn a_warm_up_that_catches_up_while_a_join_is_out_is_said_in_the_next_one() {
     let mut talk = stable(&[(3, 100)], vec![], tasks(3..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     talk.say(copies(&[(3, 0)]));
     talk.joined(2);

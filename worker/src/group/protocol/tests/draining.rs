@@ -1,4 +1,4 @@
-use super::talk::{SESSION, Talk, tasks};
+use super::talk::{HEARTBEAT, SESSION, Talk, tasks};
 use crate::group::protocol::link::BACK_OFF_AT_MOST;
 use crate::group::protocol::*;
 use crate::group::userdata::Heard;
@@ -50,7 +50,7 @@ fn a_member_that_drains_has_left_only_when_the_coordinator_says_so_and_one_that_
 #[test]
 fn a_drain_that_comes_while_a_join_is_out_is_said_in_the_next_one() {
     let mut talk = Talk::stable(tasks(0..2));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     talk.say(Input::Drain { how: Drain::Leave });
     talk.joined(2);

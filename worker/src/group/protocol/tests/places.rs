@@ -1,6 +1,6 @@
 //! Members with a place of their own.
 
-use super::talk::{Talk, groups, tasks};
+use super::talk::{HEARTBEAT, Talk, groups, tasks};
 use crate::group::protocol::*;
 use crate::group::userdata::Heard;
 
@@ -12,7 +12,7 @@ fn a_static_member_that_comes_back_as_it_was_asks_for_nothing() {
     let mut talk = Talk::back(tasks(0..2), false, Heard { nonce: 3, portrait });
     assert_eq!(talk.events, [GroupEvent::Assigned { generation: 7, tasks: tasks(0..2), standbys: vec![] }]);
     assert!(talk.join.is_none());
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(0);
     assert!(talk.join.is_none());
 }
@@ -67,7 +67,7 @@ fn a_twin_with_the_same_instance_id_ends_the_member_with_a_sentence_that_names_i
     talk.connected();
     talk.joined(1);
     talk.synced(tasks(0..2), false);
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(82);
     let [.., GroupEvent::Lost { .. }, GroupEvent::Failed { reason }] = &talk.events[..] else { panic!("{:?}", talk.events) };
     assert!(reason.contains("instance id `shop-0`"), "{reason}");

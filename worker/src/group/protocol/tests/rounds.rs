@@ -1,10 +1,10 @@
-use super::talk::{SESSION, Talk, tasks};
+use super::talk::{HEARTBEAT, HEARTBEAT_WHILE_MORE_COMES, SESSION, Talk, tasks};
 use crate::group::protocol::*;
 
 #[test]
 fn what_is_taken_away_stays_claimed_until_it_is_released_and_then_the_member_joins_again() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     assert_eq!(talk.join.as_ref().unwrap().active, tasks(0..4), "it keeps everything while it joins");
     let nonce = talk.join.as_ref().unwrap().nonce;
@@ -21,11 +21,11 @@ fn what_is_taken_away_stays_claimed_until_it_is_released_and_then_the_member_joi
 #[test]
 fn what_is_released_while_a_join_is_out_is_followed_by_another_join() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     talk.joined(2);
     talk.synced(tasks(0..2), true);
-    talk.wait(250);
+    talk.wait(HEARTBEAT_WHILE_MORE_COMES);
     talk.beaten(27);
     assert_eq!(talk.join.as_ref().unwrap().active, tasks(0..4));
     talk.released();
@@ -37,12 +37,12 @@ fn what_is_released_while_a_join_is_out_is_followed_by_another_join() {
 #[test]
 fn a_release_for_an_older_assignment_releases_nothing_of_a_newer_one() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     talk.joined(2);
     talk.synced(tasks(0..3), true);
     let heard = talk.seq;
-    talk.wait(250);
+    talk.wait(HEARTBEAT_WHILE_MORE_COMES);
     talk.beaten(27);
     talk.joined(3);
     talk.synced(tasks(0..2), true);
@@ -55,10 +55,10 @@ fn a_release_for_an_older_assignment_releases_nothing_of_a_newer_one() {
 #[test]
 fn a_generation_that_moved_on_while_the_join_is_out_is_no_loss() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
     let by = Sender { member: "m".into(), generation: 1 };
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     for code in [22, 27] {
         talk.say(Input::CommitRefused { by: by.clone(), verdict: Verdict::of(code) });
         talk.beaten(code);
@@ -75,7 +75,7 @@ fn a_generation_that_moved_on_while_the_join_is_out_is_no_loss() {
 fn heartbeats_keep_the_session_while_the_join_is_held_back() {
     let mut talk = Talk::stable(tasks(0..4));
     for _ in 0..60 {
-        talk.wait(1_000);
+        talk.wait(HEARTBEAT);
         talk.beaten(27);
         assert!(talk.now - talk.member.renewed <= 1 && talk.join.is_some());
         assert!(talk.member.view().joined, "what it has it goes on with");
@@ -86,7 +86,7 @@ fn heartbeats_keep_the_session_while_the_join_is_held_back() {
 #[test]
 fn a_generation_that_moved_on_without_us_is_a_loss() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(22);
     assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]));
     assert_eq!(talk.join.as_ref().unwrap().active, []);
@@ -96,9 +96,9 @@ fn a_generation_that_moved_on_without_us_is_a_loss() {
 #[test]
 fn a_member_that_missed_a_generation_has_lost_what_it_had() {
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(27);
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(22);
     assert_eq!(talk.events, [], "that alone may be the answer to the JoinGroup on its way");
     talk.joined(3);
@@ -125,9 +125,9 @@ fn a_member_that_was_stopped_beyond_its_session_loses_everything_at_its_first_he
 fn a_broken_connection_costs_the_membership_only_when_the_session_is_over() {
     let mut talk = Talk::stable(tasks(0..4));
     talk.disconnected();
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.disconnected();
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.connected();
     assert!(talk.heartbeat.is_some(), "it goes on where it was");
     talk.beaten(0);
@@ -157,7 +157,7 @@ fn the_coordinators_refusals_end_the_member_with_a_sentence() {
     assert!(talk.member.ended());
 
     let mut talk = Talk::stable(tasks(0..4));
-    talk.wait(1_000);
+    talk.wait(HEARTBEAT);
     talk.beaten(82);
     assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }, GroupEvent::Failed { .. }]));
 }

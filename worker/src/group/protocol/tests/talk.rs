@@ -5,6 +5,8 @@ use crate::group::userdata::Heard;
 use crate::topology::CoPartitioned;
 
 pub const SESSION: u64 = 3_000;
+pub const HEARTBEAT: u64 = SESSION / 10;
+pub const HEARTBEAT_WHILE_MORE_COMES: u64 = 100;
 pub const RECOVERY_LAG: Lag = Lag(8);
 
 type Copies = Option<Vec<(TaskId, Lag)>>;
