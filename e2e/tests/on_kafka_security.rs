@@ -156,6 +156,13 @@ fn who_is_not_accepted_ends_with_the_reason_on_kafka() {
 
     let tls = ["security.protocol=ssl", "ssl.ca.location={other-ca.pem}"];
     refused(Listener::Ssl, &tls, REFUSED_BY_KAFKA, &["signed by nobody whom this client trusts", "ssl.ca.location"]);
+    let nobody = ["security.protocol=ssl", "ssl.ca.location={ca.pem}"];
+    refused(
+        Listener::Mutual,
+        &nobody,
+        REFUSED_BY_KAFKA,
+        &["the broker refuses this client's certificate", "ssl.certificate.location"],
+    );
     let inline = ["security.protocol=sasl_plaintext", "sasl.mechanism=PLAIN", "sasl.username=anna", "sasl.password=another one"];
     refused(Listener::SaslPlaintext, &inline, REFUSED_SETTING, &["sasl.password.file"]);
 

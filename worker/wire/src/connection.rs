@@ -17,6 +17,7 @@ use crate::frame::{self, Frame};
 use crate::request::Request;
 use crate::sasl;
 use crate::security::Sasl;
+use crate::security::tls::{self, Failed};
 use crate::transport;
 use crate::versions::{self, Negotiation, Versions};
 
@@ -198,8 +199,11 @@ impl Line {
             place.send(frame.numbered(id));
             answer.await.ok()
         };
-        let closed = || Error::Closed { address: self.address.to_string(), reason: self.waiting.reason() };
-        answer.await.ok_or_else(closed)
+        let ended = || match (self.waiting.why(), self.address.to_string()) {
+            (Failed::Broken(reason), address) => Error::Closed { address, reason },
+            (Failed::Untrusted(reason), address) => Error::Untrusted { address, reason },
+        };
+        answer.await.ok_or_else(ended)
     }
 
     /// Ends the connection if the answer takes longer.
@@ -219,7 +223,7 @@ impl Line {
     }
 
     fn close(&self, reason: String) {
-        self.waiting.close(reason);
+        self.waiting.close(Failed::Broken(reason));
         self.task.abort();
     }
 }
@@ -233,32 +237,32 @@ impl Drop for Line {
 /// Writes and reads until one of the two can't go on.
 async fn work(stream: impl AsyncRead + AsyncWrite, mut outgoing: mpsc::Receiver<Bytes>, end: CloseAtEnd) {
     let (reader, writer) = tokio::io::split(stream);
-    let reason = tokio::select! {
+    let why = tokio::select! {
         biased;
-        reason = receive(BufReader::new(reader), &end.0) => reason,
-        reason = send(writer, &mut outgoing) => reason,
+        why = receive(BufReader::new(reader), &end.0) => why,
+        why = send(writer, &mut outgoing) => why,
     };
-    end.0.close(reason);
+    end.0.close(why);
 }
 
-async fn send(mut writer: impl AsyncWrite + Unpin, outgoing: &mut mpsc::Receiver<Bytes>) -> String {
+async fn send(mut writer: impl AsyncWrite + Unpin, outgoing: &mut mpsc::Receiver<Bytes>) -> Failed {
     while let Some(frame) = outgoing.recv().await {
         if let Err(error) = writer.write_all(&frame).await {
-            return error.to_string();
+            return tls::lost(&error);
         }
     }
-    "nobody uses it any more".to_string()
+    Failed::Broken("nobody uses it any more".to_string())
 }
 
-async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Waiting) -> String {
+async fn receive(mut reader: impl AsyncRead + Unpin, waiting: &Waiting) -> Failed {
     loop {
         match frame::read(&mut reader).await {
             Ok((id, answer)) => {
                 if !waiting.answer(id, answer) {
-                    return format!("it answered request {id}, which nobody made");
+                    return Failed::Broken(format!("it answered request {id}, which nobody made"));
                 }
             }
-            Err(reason) => return reason,
+            Err(why) => return why,
         }
     }
 }
@@ -268,7 +272,7 @@ struct Waiting(Mutex<State>);
 
 enum State {
     Open { next: i32, callers: BTreeMap<i32, oneshot::Sender<Bytes>> },
-    Closed { reason: String },
+    Closed(Failed),
 }
 
 impl Waiting {
@@ -286,7 +290,7 @@ impl Waiting {
                 callers.insert(id, sender);
                 Some((id, receiver))
             }
-            State::Closed { .. } => None,
+            State::Closed(_) => None,
         }
     }
 
@@ -294,26 +298,26 @@ impl Waiting {
     fn answer(&self, id: i32, answer: Bytes) -> bool {
         match &mut *self.0.lock().unwrap() {
             State::Open { callers, .. } => callers.remove(&id).map(|caller| caller.send(answer).ok()).is_some(),
-            State::Closed { .. } => true,
+            State::Closed(_) => true,
         }
     }
 
     /// Ends all waiting. The first reason stands.
-    fn close(&self, reason: String) {
+    fn close(&self, why: Failed) {
         let mut state = self.0.lock().unwrap();
         if let State::Open { .. } = *state {
-            *state = State::Closed { reason };
+            *state = State::Closed(why);
         }
     }
 
     fn is_closed(&self) -> bool {
-        matches!(*self.0.lock().unwrap(), State::Closed { .. })
+        matches!(*self.0.lock().unwrap(), State::Closed(_))
     }
 
-    fn reason(&self) -> String {
+    fn why(&self) -> Failed {
         match &*self.0.lock().unwrap() {
-            State::Open { .. } => "it is being closed".to_string(),
-            State::Closed { reason } => reason.clone(),
+            State::Open { .. } => Failed::Broken("it is being closed".to_string()),
+            State::Closed(why) => why.clone(),
         }
     }
 }
@@ -323,7 +327,7 @@ struct CloseAtEnd(Arc<Waiting>);
 
 impl Drop for CloseAtEnd {
     fn drop(&mut self) {
-        self.0.close("its task has ended".to_string());
+        self.0.close(Failed::Broken("its task has ended".to_string()));
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::error::Error;
 use crate::request::Request;
+use crate::security::tls::{self, Failed};
 
 /// Larger frames, in both directions, are a mistake: it is what brokers take by default (`socket.request.max.bytes`). Bytes that are
 /// not Kafka's, such as an HTTP or TLS answer, read as a length are always larger.
@@ -45,22 +46,23 @@ impl Frame {
 }
 
 /// Reads one response: its number, and the whole of it, header included. The error is a reason to close the connection.
-pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<(i32, Bytes), String> {
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<(i32, Bytes), Failed> {
     let lost = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "the broker closed it".to_string(),
-        _ => error.to_string(),
+        std::io::ErrorKind::UnexpectedEof => Failed::Broken("the broker closed it".to_string()),
+        _ => tls::lost(&error),
     };
+    let odd = |length| format!("it sent a frame of length {length}; is it Kafka, and does this listener speak plain text?");
     let length = from.read_i32().await.map_err(lost)?;
     let length = usize::try_from(length)
         .ok()
         .filter(|length| (size_of::<i32>()..=MAX_FRAME).contains(length))
-        .ok_or_else(|| format!("it sent a frame of length {length}; is it Kafka, and does this listener speak plain text?"))?;
+        .ok_or_else(|| Failed::Broken(odd(length)))?;
     // Grows with what really arrives: a length alone reserves nothing.
     let mut bytes = BytesMut::new();
     let mut rest = from.take(length as u64);
     while bytes.len() < length {
         if rest.read_buf(&mut bytes).await.map_err(lost)? == 0 {
-            return Err("the broker closed it in the middle of a response".to_string());
+            return Err(Failed::Broken("the broker closed it in the middle of a response".to_string()));
         }
     }
     let bytes = bytes.freeze();

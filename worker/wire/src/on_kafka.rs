@@ -309,6 +309,21 @@ async fn a_token_that_is_not_taken_is_refused_with_the_brokers_reason_on_kafka()
     assert!(error.is_refusal() && error.to_string().contains("OAUTHBEARER"), "{error}");
 }
 
+/// By TLS 1.3 the handshake is over for the client before the broker looks at what it shows.
+#[tokio::test]
+async fn who_shows_no_certificate_or_a_strangers_where_one_is_wanted_is_refused_on_kafka() {
+    let kafka = faust_testbed::Secured::start().unwrap();
+    let (ca, stranger, key) = (kafka.file("ca.pem"), kafka.file("other-ca.pem"), kafka.file("other-ca.key"));
+    let nobody = [("security.protocol", "ssl"), ("ssl.ca.location", ca.to_str().unwrap())];
+    let other = [("ssl.certificate.location", stranger.to_str().unwrap()), ("ssl.key.location", key.to_str().unwrap())];
+    for properties in [&nobody[..], &[nobody, other].concat()] {
+        let client = secured(&kafka, faust_testbed::Listener::Mutual, properties);
+        let error = client.metadata(None).await.unwrap_err();
+        let told = error.to_string();
+        assert!(error.is_refusal() && told.contains("alert") && told.contains("`ssl.certificate.location`"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn an_epoch_ends_where_the_log_does_until_there_is_another_on_kafka() {
     let kafka = faust_testbed::Kafka::start().unwrap();

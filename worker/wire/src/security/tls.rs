@@ -14,8 +14,8 @@ use tokio_openssl::SslStream;
 
 use super::{Identity, Tls, Trust, Unreadable};
 
-/// Why there is no TLS.
-#[derive(Debug)]
+/// Why there is no connection, or not any more.
+#[derive(Clone, Debug)]
 pub(crate) enum Failed {
     /// We don't trust the broker, or it doesn't trust us: another try would end in the same way.
     Untrusted(String),
@@ -146,15 +146,34 @@ fn explain(error: &openssl::ssl::Error, verified: X509VerifyResult, host: &str) 
             "the broker closed it in the middle of the TLS handshake; does this listener speak TLS?".to_string(),
         );
     };
-    let said = plain(stack);
-    // Only a peer that speaks TLS sends an alert, and then it is about what we have shown.
-    let about_us = ["bad certificate", "unknown ca", "certificate required", "certificate expired", "certificate unknown"];
-    match error.code() {
-        ErrorCode::SSL if said.contains("alert") && about_us.iter().any(|words| said.contains(words)) => {
-            Failed::Untrusted(format!("the broker refuses this client's certificate ({said}); check `ssl.certificate.location`"))
-        }
-        _ => Failed::Broken(format!("no TLS: {said}; does this listener speak TLS?")),
-    }
+    let no_tls = || Failed::Broken(format!("no TLS: {}; does this listener speak TLS?", plain(stack)));
+    about_us(error).map_or_else(no_tls, Failed::Untrusted)
+}
+
+/// What ended a stream that there was. From version 1.3 on the broker judges what we have shown when our side of the handshake is over
+/// already, so its alert comes where its first answer would.
+pub(crate) fn lost(error: &std::io::Error) -> Failed {
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<openssl::ssl::Error>());
+    of_tls.and_then(about_us).map_or_else(|| Failed::Broken(error.to_string()), Failed::Untrusted)
+}
+
+/// How the broker refuses what we have shown, if it does. Only a peer that speaks TLS sends an alert.
+fn about_us(error: &openssl::ssl::Error) -> Option<String> {
+    const ALERTS: [&str; 8] = [
+        "bad certificate",
+        "unsupported certificate",
+        "certificate revoked",
+        "certificate expired",
+        "certificate unknown",
+        "unknown ca",
+        "access denied",
+        "certificate required",
+    ];
+    let said = plain(error.ssl_error()?);
+    let is_alert = error.code() == ErrorCode::SSL && said.contains("alert") && ALERTS.iter().any(|words| said.contains(words));
+    is_alert.then(|| {
+        format!("the broker refuses this client's certificate, or that it has none ({said}); check `ssl.certificate.location`")
+    })
 }
 
 /// What OpenSSL says, without its numbers and places.
