@@ -15,6 +15,9 @@ impl Lag {
     /// Of a copy of which nothing is known.
     pub const UNKNOWN: Self = Self(u8::MAX);
 
+    /// The greatest number of records that is told from what isn't known.
+    pub const MOST: u64 = 14 << 30;
+
     pub fn of(records: u64) -> Self {
         if records < EXACT {
             return Self(records as u8);
@@ -58,5 +61,6 @@ mod tests {
     fn small_lags_are_exact_and_huge_ones_all_the_same() {
         assert_eq!((0..16).map(|n| records(Lag::of(n))).collect::<Vec<_>>(), (0..16).collect::<Vec<_>>());
         assert_eq!(Lag::of(u64::MAX), Lag::UNKNOWN);
+        assert_eq!((Lag::of(Lag::MOST), Lag::of(Lag::MOST + 1)), (Lag(u8::MAX - 1), Lag::UNKNOWN));
     }
 }

@@ -32,6 +32,8 @@ mod userdata;
 pub(crate) use kafka::line;
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::{GroupSettings, KafkaGroup};
+#[cfg(feature = "kafka")]
+pub(crate) use lag::Lag;
 pub(crate) use single::{Offsets, SingleGroup};
 
 /// One member of the group, from join to leave.

@@ -7,6 +7,8 @@ use super::kind::{Broker, Store};
 #[cfg(feature = "kafka")]
 use super::table::PASSTHROUGH;
 use super::table::{Resolved, Setting};
+#[cfg(feature = "kafka")]
+use crate::group::Lag;
 
 /// What was compiled in.
 #[derive(Clone, Copy)]
@@ -51,6 +53,11 @@ pub(super) fn all(settings: &Resolved, features: Features) -> Result<(), Setting
     }
     if settings.commit_interval < Duration::from_millis(1) {
         return refuse("commit-interval", "is too short: at least 1ms");
+    }
+    #[cfg(feature = "kafka")]
+    if settings.recovery_lag > Lag::MOST {
+        let why = format!("is more than workers can tell each other: from 1 to {}", Lag::MOST);
+        return refuse("recovery-lag", &why);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The layer of settings that a configuration file gives.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::error::SettingsError;
@@ -13,7 +14,7 @@ use super::table::{PASSTHROUGH, Setting, TABLE};
 const CONFIG: &str = "config";
 
 /// Texts of settings, each with the words for where it stands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct FileLayer {
     pub(super) texts: Vec<(&'static str, String, String)>,
     pub(super) properties: Vec<(String, String, String)>,
@@ -53,6 +54,14 @@ impl FileLayer {
 
     pub(super) fn given(&self, name: &str) -> Option<(&String, &String)> {
         self.texts.iter().find(|(known, ..)| *known == name).map(|(_, text, place)| (text, place))
+    }
+}
+
+impl fmt::Debug for FileLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |(key, value, place): &(String, String, String)| (properties::shown(key, value), place.clone());
+        let properties: Vec<_> = self.properties.iter().map(shown).collect();
+        f.debug_struct("FileLayer").field("texts", &self.texts).field("properties", &properties).finish()
     }
 }
 

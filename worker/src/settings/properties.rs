@@ -63,13 +63,16 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     format!("{key}={}", if is_secret(key) { "***" } else { value })
 }
 
-/// Whether the value must not be seen in logs and messages. The path of a file may be.
+/// A property whose name contains one of these is a secret …
+pub(super) const SECRET: [&str; 8] = ["password", "passphrase", "secret", "token", "jaas", "private", "key.pem", "ssl_key"];
+
+/// … unless it ends like this: then it is the path of a file.
+pub(super) const PATH: [&str; 2] = [".file", ".location"];
+
+/// Whether the value must not be seen in logs and messages.
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_lowercase();
-    if [".file", ".location"].iter().any(|end| key.ends_with(end)) {
-        return false;
-    }
-    ["password", "passphrase", "secret", "token", "jaas", "private", "key.pem", "ssl_key"].iter().any(|word| key.contains(word))
+    SECRET.iter().any(|word| key.contains(word)) && !PATH.iter().any(|end| key.ends_with(end))
 }
 
 /// What to do instead of setting a property that correct work depends on; `None` if it may be set.

@@ -1,5 +1,6 @@
 //! `docs/reference/settings.md`, written from the table; a test holds the two together.
 
+use super::properties::{PATH, SECRET};
 use super::table::{PASSTHROUGH, TABLE};
 
 const INTRODUCTION: &str = "\
@@ -21,11 +22,18 @@ and ends with exit code 78.
 |---|---|---|---|---|
 ";
 
-const CLOSING: &str = "
+fn closing() -> String {
+    let secret = SECRET.map(|word| format!("*{word}*")).join(", ");
+    let path = PATH.map(|end| format!("`{end}`")).join(" or ");
+    format!(
+        "
 Properties of the client that the worker's correctness depends on (`group.id`, `enable.auto.commit`, `auto.offset.reset`, …) are refused by
-`kafka`, with the setting to use instead. A secret's setting is the path of a file that holds it. Values of properties whose names contain *password*, *secret*, *token* or *jaas* are never shown.
+`kafka`, with the setting to use instead. A secret's setting is the path of a file that holds it. Values of properties whose names contain one of
+{secret} are never shown, except where the name ends in {path}: that is a path.
 TLS and SASL: [kafka.md](kafka.md).
-";
+"
+    )
+}
 
 fn rendered() -> String {
     let row = |name, variable, placeholder: &str, default, help| {
@@ -37,7 +45,7 @@ fn rendered() -> String {
         text += &row(setting.name, setting.variable(), setting.placeholder, default, setting.help);
     }
     text += &row(PASSTHROUGH.name, PASSTHROUGH.variable(), PASSTHROUGH.placeholder, "none".into(), PASSTHROUGH.help);
-    text + CLOSING
+    text + &closing()
 }
 
 #[test]

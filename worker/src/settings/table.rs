@@ -127,7 +127,8 @@ settings! {
         "How many other workers keep a copy of each table up to date, as far as there are others; a partition goes to one of them when \
          its worker is gone";
     "recovery-lag" recovery_lag: Count => u64 = "10000",
-        "A copy that lacks at most so many changelog records has caught up: a partition with tables moves only to such a one";
+        "A copy that lacks at most so many changelog records has caught up: a partition with tables moves only to such a one. \
+         At most 15032385536";
     "max-warmups" max_warmups: Count => u64 = "2",
         "How many copies are made at a time for the sake of moving partitions to other workers";
     "topics-interval" topics_interval: Span => Duration = "1m",

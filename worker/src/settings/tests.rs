@@ -269,6 +269,19 @@ fn settings_that_contradict_each_other_are_refused() {
     assert!(refused(Settings::new().session_timeout(mins(60 * 24 * 30))).contains("longer than Kafka's protocol"));
 }
 
+#[cfg(feature = "kafka")]
+#[test]
+fn a_recovery_lag_that_workers_could_not_tell_each_other_is_refused_with_the_range() {
+    let with = |records| resolved(Settings::new().recovery_lag(records), &[], &[]);
+    let most = crate::group::Lag::MOST;
+    assert_eq!(with(most).unwrap().recovery_lag, most);
+    assert_eq!(
+        with(most + 1).unwrap_err(),
+        "setting `recovery-lag`: 15032385537 (given in code) is more than workers can tell each other: from 1 to 15032385536"
+    );
+    assert!(Setting::named("recovery-lag").help.contains(&most.to_string()));
+}
+
 #[test]
 fn a_build_names_the_feature_that_it_lacks_and_defaults_to_what_it_has() {
     let bare = Features { kafka: false, rocksdb: false };
@@ -312,6 +325,9 @@ fn secrets_are_never_shown() {
     let shown = format!("{code:?} {:?}", resolved(code.clone(), &[], &[]).unwrap());
     let seen = shown.contains("plugin.secret.file=/run/it") && shown.contains("plugin.secret=***");
     assert!(seen && !shown.contains("hunter2"), "{shown}");
+    let mut file = FileLayer::default();
+    file.property("plugin.secret".into(), "hunter2".into(), "line 1".into()).unwrap();
+    assert!(format!("{file:?}").contains("plugin.secret=***"), "{file:?}");
     for key in ["ssl.key.passphrase", "ssl.private.key", "ssl_key", "sasl.oauthbearer.assertion.private.key"] {
         let shown = format!("{:?}", Settings::new().kafka(key, "hunter2"));
         assert!(!shown.contains("hunter2"), "{shown}");
