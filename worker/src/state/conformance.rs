@@ -32,6 +32,11 @@ macro_rules! suite {
             crate::state::conformance::position_moves_alone(&store);
         }
         #[test]
+        fn a_store_is_confirmed_only_where_it_still_is() {
+            let (_home, store) = $open();
+            crate::state::conformance::confirmed_where_it_is(&store);
+        }
+        #[test]
         fn any_batches_leave_what_a_map_would_hold() {
             crate::state::conformance::equals_a_map(|| $open());
         }
@@ -80,6 +85,16 @@ pub(super) fn position_moves_alone(store: &dyn StateStore) {
     store.apply(&[row("a", Some("1"))], &at(1)).unwrap();
     store.apply(&NO_ROWS, &at(9)).unwrap();
     assert_eq!(store.position().unwrap(), Some(at(9)));
+    assert_eq!(store.get(b"a").unwrap(), Some(b"1".to_vec()));
+}
+
+pub(super) fn confirmed_where_it_is(store: &dyn StateStore) {
+    assert_eq!(store.confirm(1, 1_800_000_000_000), Ok(false), "a new one is nowhere");
+    store.apply(&[row("a", Some("1"))], &at(2)).unwrap();
+    assert_eq!(store.confirm(1, 1_800_000_000_000), Ok(false), "it has gone on");
+    assert_eq!(store.position().unwrap(), Some(at(2)));
+    assert_eq!(store.confirm(2, 1_800_000_000_000), Ok(true));
+    assert_eq!(store.position().unwrap(), Some(Position { written_at: 1_800_000_000_000, ..at(2) }));
     assert_eq!(store.get(b"a").unwrap(), Some(b"1".to_vec()));
 }
 

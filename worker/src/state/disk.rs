@@ -328,7 +328,7 @@ mod tests {
                 written += applied.bytes();
                 policy.note(&id(partition), applied, crate::rt::now());
                 for due in policy.due(crate::rt::now()) {
-                    let position = crate::state::flush(&*opened[due.partition as usize]).unwrap();
+                    let position = opened[due.partition as usize].flush_position().unwrap();
                     policy.flushed(&due, position.as_ref());
                 }
                 assert!(store.get(b"000 0").unwrap().is_some());

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::{Position, Rows, StateStore, StoreError};
+use super::{Position, Rows};
 use crate::rt::Instant;
 
 /// What RocksDB's write buffer spends on a row beside key and value.
@@ -54,13 +54,6 @@ struct Unflushed {
     flushing: Option<(Applied, Instant)>,
     not_before: Option<Instant>,
     flushed_offset: Option<i64>,
-}
-
-/// Flushes a store; blocking. Returns the position that is safe from now on.
-pub(crate) fn flush(store: &dyn StateStore) -> Result<Option<Position>, StoreError> {
-    let position = store.position()?;
-    store.flush()?;
-    Ok(position)
 }
 
 impl Applied {
@@ -138,7 +131,7 @@ impl FlushPolicy {
         self.stores.values().filter_map(|state| state.ready_at(&self.limits)).min()
     }
 
-    /// A flush has ended; `position` is what [`flush`] returned.
+    /// A flush has ended; `position` is what is safe now.
     pub fn flushed(&mut self, store: &StoreId, position: Option<&Position>) {
         if let Some(state) = self.stores.get_mut(store) {
             state.flushing = None;

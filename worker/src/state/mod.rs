@@ -23,7 +23,7 @@ mod stores;
 mod tombstones;
 
 pub(crate) use budget::StoreMemory;
-pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId, flush};
+pub(crate) use flush::{Applied, FlushLimits, FlushPolicy, StoreId};
 pub(crate) use restore::{
     ALL_BATCHES, BatchMemory, ChangelogFacts, Horizon, Limits, Listener, Progress, Replay, Restore, RestoreError, Size, Span,
     Throttle, Together,
@@ -47,11 +47,13 @@ pub(crate) trait StateStore: Send + Sync {
         self.flush()
     }
 
-    /// Writes that the store, if it is still at this offset, was at the changelog's end at `written_at`.
-    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
+    /// Writes that the store was at the changelog's end at `written_at`, if it is still at this offset; whether it is.
+    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {
         match self.position()? {
-            Some(position) if position.next_offset == next_offset => self.apply(&NO_ROWS, &Position { written_at, ..position }),
-            _ => Ok(()),
+            Some(position) if position.next_offset == next_offset => {
+                self.apply(&NO_ROWS, &Position { written_at, ..position }).map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -63,6 +65,13 @@ pub(crate) trait StateStore: Send + Sync {
 
     /// Makes what was applied survive `kill -9`.
     fn flush(&self) -> Result<(), StoreError>;
+
+    /// The same; the position that is safe from now on.
+    fn flush_position(&self) -> Result<Option<Position>, StoreError> {
+        let position = self.position()?;
+        self.flush()?;
+        Ok(position)
+    }
 }
 
 /// A row as a scan yields it.

@@ -199,7 +199,7 @@ impl StateStore for Hold {
         Ok(())
     }
 
-    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<(), StoreError> {
+    fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {
         // No batch may get in between its look and its write.
         let slot = self.slot.write().unwrap();
         if slot.writer != self.number {
@@ -217,12 +217,14 @@ impl StateStore for Hold {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        self.flush_position().map(drop)
+    }
+
+    fn flush_position(&self) -> Result<Option<Position>, StoreError> {
         let slot = self.slot();
-        let store = self.store(&slot)?;
-        let position = store.position()?;
-        store.flush()?;
+        let position = self.store(&slot)?.flush_position()?;
         self.stores.home.note(&self.id, position);
-        Ok(())
+        Ok(position)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::rt::{self, Rt};
-use crate::state::{self, Applied, FlushLimits, FlushPolicy, Position, SharedStore, StoreId};
+use crate::state::{Applied, FlushLimits, FlushPolicy, Position, SharedStore, StoreId};
 use crate::status::TableMeter;
 
 /// The policy, and the stores that it is about. Told by the shards, run by the control runtime.
@@ -62,16 +62,18 @@ impl Flusher {
         self.policy.lock().unwrap().is_reached_by(id, records)
     }
 
-    /// Writes into a store that is in use that it was at its changelog's end at `seen`.
+    /// Writes into a store that is in use that it was at its changelog's end at `seen`, if it is still where its meter says.
     pub async fn confirm(&self, rt: Rt, meter: &TableMeter, seen: i64) {
         let id = StoreId { table: meter.table.to_string(), partition: meter.partition };
         let Some(store) = self.store(&id) else { return };
         let at = meter.stored.get();
         match rt.blocking(move || store.confirm(at, seen)).await {
-            Ok(()) => {
+            Ok(true) => {
                 meter.written_at.set(seen);
                 self.note(&id, Applied::POSITION);
             }
+            // What it got meanwhile says its own age.
+            Ok(false) => {}
             // Whoever works with the store meets it too, and says it.
             Err(error) => tracing::debug!("{id}: its age is not written: {error}"),
         }
@@ -100,7 +102,7 @@ impl Flusher {
         let Some((store, meter)) = self.stores.lock().unwrap().get(id).cloned() else { return };
         let flushed = rt
             .blocking(move || {
-                let flushed = state::flush(&*store);
+                let flushed = store.flush_position();
                 drop(store);
                 flushed
             })
