@@ -23,9 +23,14 @@ use crate::status::{Role, Stage, TaskMeter};
 
 /// Between two tries of the same thing.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A task that has run so long has recovered.
-pub(super) const RECOVERED: Duration = Duration::from_secs(30);
+const RECOVERED: Duration = Duration::from_secs(30);
+
+/// What comes between a try that has lasted so long and the next one.
+pub(super) fn next_pause(pause: Duration, lasted: Duration) -> Duration {
+    if lasted > RECOVERED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) }
+}
 
 /// Runs a task until it is told to stop.
 pub(super) async fn live(
@@ -66,7 +71,7 @@ pub(super) async fn live(
         if kept.is_none() {
             shard.close(id).await;
         }
-        pause = if begun.elapsed() > RECOVERED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        pause = next_pause(pause, begun.elapsed());
         epoch = shard.next_epoch();
         tokio::select! {
             biased;
@@ -99,9 +104,9 @@ async fn settle(in_flight: &[Arc<Deliveries>]) {
 
 /// Under what a task works: its epoch, and the worker's tenure that it was given in.
 #[derive(Clone, Copy)]
-struct Term {
-    epoch: u64,
-    tenure: u64,
+pub(super) struct Term {
+    pub epoch: u64,
+    pub tenure: u64,
 }
 
 /// Why one epoch ended.
@@ -192,7 +197,7 @@ async fn run(
 }
 
 /// The stores, with the rows of all that is committed. A commit that is under way may still commit some.
-async fn keep(shard: &Shard, task: &Task) -> Option<Opened> {
+pub(super) async fn keep(shard: &Shard, task: &Task) -> Option<Opened> {
     task.end();
     task.let_go().await;
     if apply::apply(shard, task).await.is_err() {
@@ -242,7 +247,13 @@ fn report(shard: &Shard, why: String) {
 }
 
 /// Builds the task and starts to fetch.
-fn begin(shard: &Rc<Shard>, id: TaskId, term: Term, meter: &Arc<TaskMeter>, opened: Opened) -> Result<Rc<Task>, LogError> {
+pub(super) fn begin(
+    shard: &Rc<Shard>,
+    id: TaskId,
+    term: Term,
+    meter: &Arc<TaskMeter>,
+    opened: Opened,
+) -> Result<Rc<Task>, LogError> {
     let group = &shard.topology.groups[id.group as usize];
     let seats: Vec<Rc<Seat>> =
         group.agents.iter().map(|agent| Rc::new(Seat { agent: agent.name, busy: Cell::new(true) })).collect();

@@ -134,12 +134,7 @@ async fn run(shared: Shared, index: usize, mut messages: mpsc::UnboundedReceiver
     if shared.rt == Rt::threads() {
         scope::enter_shard();
     }
-    let (settings, shards) = (shared.settings.clone(), shared.rt.shards());
-    let share = |of_worker: u64| of_worker as usize / shards;
-    let budget = Rc::new(Budget::new(share(settings.cache_memory), share(settings.commit_bytes)));
-    let commit_records = settings.commit_records.map_or(u64::MAX, |records| (records / shards as u64).max(1));
-    let signals = Rc::new(TaskSignals::new(shared.status.shard(index), commit_records));
-    let shard = Rc::new(Shard { producer: shared.log.producer(), shared, index, signals, budget, tasks: RefCell::default() });
+    let shard = Rc::new(Shard::new(shared, index));
     let mut commits = tokio::task::spawn_local(commit::run(shard.clone()));
     let mut applies = tokio::task::spawn_local(apply::run(shard.clone()));
     let mut lives = tokio::task::JoinSet::new();
@@ -178,6 +173,15 @@ fn pass_on(ended: Result<(), JoinError>) {
 }
 
 impl Shard {
+    pub fn new(shared: Shared, index: usize) -> Self {
+        let (settings, shards) = (shared.settings.clone(), shared.rt.shards());
+        let share = |of_worker: u64| of_worker as usize / shards;
+        let budget = Rc::new(Budget::new(share(settings.cache_memory), share(settings.commit_bytes)));
+        let commit_records = settings.commit_records.map_or(u64::MAX, |records| (records / shards as u64).max(1));
+        let signals = Rc::new(TaskSignals::new(shared.status.shard(index), commit_records));
+        Self { producer: shared.log.producer(), shared, index, signals, budget, tasks: RefCell::default() }
+    }
+
     /// The tasks whose agents run.
     pub fn running(&self) -> Vec<Rc<Task>> {
         self.tasks.borrow().values().flatten().cloned().collect()

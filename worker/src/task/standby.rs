@@ -5,12 +5,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{pending, select_all, try_join_all};
 use tokio::sync::{mpsc, oneshot};
 
-use super::life::{FIRST_PAUSE, LONGEST_PAUSE, RECOVERED};
+use super::life::{FIRST_PAUSE, next_pause};
 use super::open::OpenError;
 use super::shard::{Shared, Stop};
 use super::tables::{Open, shelves_of};
@@ -51,10 +50,6 @@ async fn keep(shared: &Shared, id: TaskId, meter: &Arc<TaskMeter>) -> Infallible
         pause = next_pause(pause, begun.elapsed());
         tokio::time::sleep(pause).await;
     }
-}
-
-fn next_pause(pause: Duration, lasted: Duration) -> Duration {
-    if lasted > RECOVERED { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) }
 }
 
 /// Restores all tables beside each other, then follows their changelogs; returns the first thing that is in the way.

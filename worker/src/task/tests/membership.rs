@@ -151,6 +151,27 @@ impl Membership for ToldGroup {
     }
 }
 
+/// What the shards of an app's worker share, without the worker around them.
+pub(super) fn shared(node: &'static AppNode) -> Shared {
+    Shared {
+        rt: Rt::single(),
+        settings: Arc::new(settings::resolve(node.id, &settings(), &settings::FileLayer::default(), [], &[]).unwrap()),
+        topology: Arc::new(node.topology().map_err(|_| "contradictory").unwrap()),
+        log: control::memory_log(node.id),
+        membership: ToldGroup::of(node.id),
+        stores: Stores::open(&Place::Memory).unwrap(),
+        status: Arc::new(Status::new(node.id)),
+        failures: mpsc::unbounded_channel().0,
+        flusher: Arc::new(Flusher::new(FlushLimits { records: 1_000, interval: secs(1), bytes: 1 << 20 })),
+        tombstones: Arc::default(),
+        throttle: None,
+        batches: Arc::new(BatchMemory::new(1 << 20)),
+        epochs: Arc::default(),
+        tenure: Arc::default(),
+        undrained: Arc::default(),
+    }
+}
+
 /// Counts; at a 0 it waits at the door, in the middle of the event.
 fn waiting_at_0(id: &str, partitions: u32) -> (Counting, Door) {
     let counting = counting(id, partitions);
@@ -289,29 +310,12 @@ fn a_lost_membership_drops_the_work_of_all_tasks_also_of_one_that_is_draining() 
 fn work_of_a_lost_membership_is_not_written_by_a_shard_that_has_not_heard_of_it() {
     on_one_thread(async {
         let Counting { app, .. } = counting("deaf", 1).with_agent();
-        let (node, group) = (app.node(), ToldGroup::of(app.id()));
-        let log = control::memory_log(node.id);
+        let node = app.node();
+        let (shared, log) = (shared(node), control::memory_log(node.id));
         let rows = |key: &str, value: &str| [Row { key: key.into(), value: Some(value.into()) }];
         for topic in ["in", "deaf-counts-changelog"] {
             log.create(&[NewTopic { name: topic.into(), partitions: 1, config: vec![] }]).await.unwrap();
         }
-        let shared = Shared {
-            rt: Rt::single(),
-            settings: Arc::new(settings::resolve(node.id, &settings(), &settings::FileLayer::default(), [], &[]).unwrap()),
-            topology: Arc::new(node.topology().map_err(|_| "contradictory").unwrap()),
-            log: log.clone(),
-            membership: group.clone(),
-            stores: Stores::open(&Place::Memory).unwrap(),
-            status: Arc::new(Status::new(node.id)),
-            failures: mpsc::unbounded_channel().0,
-            flusher: Arc::new(Flusher::new(FlushLimits { records: 1_000, interval: secs(1), bytes: 1 << 20 })),
-            tombstones: Arc::default(),
-            throttle: None,
-            batches: Arc::new(BatchMemory::new(1 << 20)),
-            epochs: Arc::default(),
-            tenure: Arc::default(),
-            undrained: Arc::default(),
-        };
         let (mailbox, _shard) = shard::start(shared.clone(), 0);
         let (stop, on_stop) = mpsc::unbounded_channel();
         let (ended, on_end) = oneshot::channel();

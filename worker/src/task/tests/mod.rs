@@ -17,6 +17,7 @@ use crate::time::TopicPartition;
 use crate::topology::TaskId;
 use crate::{Store, settings};
 
+mod by_hand;
 mod chaos;
 mod commits;
 mod ends;
