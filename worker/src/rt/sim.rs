@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 
 use super::Instant;
+use crate::fnv::Fnv;
 
 /// Shards of a simulated worker: enough to have tasks on different ones.
 pub(super) const SHARDS: usize = 2;
@@ -58,7 +59,7 @@ struct Event {
 pub(crate) struct Trace {
     pub lines: Vec<String>,
     keep: bool,
-    pub hash: u64,
+    pub hash: Fnv,
     pub count: u64,
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn current() -> Option<Rc<Sim>> {
 pub(crate) fn run<T>(seed: u64, keep: bool, main: impl AsyncFnOnce(Rc<Sim>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
     let local = LocalSet::new();
-    let result = local.block_on(&runtime, async {
+    local.block_on(&runtime, async {
         let sim = Rc::new(Sim::new(seed, keep));
         CURRENT.set(Some(sim.clone()));
         let _gone = Gone;
@@ -80,10 +81,7 @@ pub(crate) fn run<T>(seed: u64, keep: bool, main: impl AsyncFnOnce(Rc<Sim>) -> T
             result = main(sim.clone()) => result,
             never = sim.clone().carry_out() => never,
         }
-    });
-    // What is dropped with the tasks still asks for the time.
-    drop(local);
-    result
+    })
 }
 
 struct Gone;
@@ -105,7 +103,7 @@ impl Sim {
             process: Cell::new(None),
             skew: RefCell::default(),
             slow: RefCell::default(),
-            trace: RefCell::new(Trace { lines: Vec::new(), keep, hash: 0xcbf2_9ce4_8422_2325, count: 0 }),
+            trace: RefCell::new(Trace { lines: Vec::new(), keep, hash: Fnv::new(), count: 0 }),
         }
     }
 
@@ -139,7 +137,7 @@ impl Sim {
 
     /// True `of` times in a thousand.
     pub fn chance(&self, of: u32) -> bool {
-        of > 0 && self.between(0, 999) < u64::from(of)
+        self.rng.borrow_mut().chance(of)
     }
 
     /// The process whose tasks have their turn.
@@ -192,9 +190,7 @@ impl Sim {
         let mut trace = self.trace.borrow_mut();
         let who = self.process.get().map(|process| format!("process {process}")).unwrap_or_else(|| "world".into());
         let line = format!("{:>7} {who}: {}", self.elapsed(), what());
-        for byte in line.bytes() {
-            trace.hash = (trace.hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
+        trace.hash.eat(line.as_bytes());
         trace.count += 1;
         if trace.keep {
             trace.lines.push(line);
@@ -380,8 +376,9 @@ impl Rng {
         from + self.next() % (to - from + 1)
     }
 
+    /// True `of` times in a thousand; nothing is drawn for what never happens.
     pub fn chance(&mut self, of: u32) -> bool {
-        self.between(0, 999) < u64::from(of)
+        of > 0 && self.between(0, 999) < u64::from(of)
     }
 
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {

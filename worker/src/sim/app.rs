@@ -29,7 +29,7 @@ pub(super) fn of_worker(worker: usize) -> &'static AppNode {
     })
 }
 
-/// What an agent sends for each event: under which run of an agent, of which input, and how many offsets the row has then.
+/// What an agent sends for each event: under which run of an agent, and of which input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Folded {
     pub run: u64,

@@ -630,7 +630,7 @@ impl Cluster {
         let mut report = Report {
             violations: oracle.violations.clone(),
             steps: trace.count,
-            hash: trace.hash,
+            hash: trace.hash.0,
             lines: trace.lines.clone(),
             simulated: self.sim.elapsed(),
             inputs: oracle.count(),

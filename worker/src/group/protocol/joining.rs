@@ -15,10 +15,7 @@ impl Protocol {
         if self.drains == Some(Drain::Leave) && hand.is_empty() && !self.may_have_inherited() {
             return self.farewell();
         }
-        let copies = match self.frozen.take() {
-            Some(frozen) => frozen,
-            None => self.stock(&hand),
-        };
+        let copies = self.frozen.clone().unwrap_or_else(|| self.stock(&hand));
         self.frozen = Some(copies.clone());
         let (standby, warmups) =
             self.held.as_ref().map(|held| (held.assignment.standby.clone(), held.assignment.warmups.clone())).unwrap_or_default();
