@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Gauge, Notice};
+use super::basics::{Gauge, Notice};
 use crate::topology::TaskId;
 
 /// One shard. The shard writes two numbers per poll of an agent, and never waits for a reader.
