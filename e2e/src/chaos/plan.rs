@@ -76,19 +76,21 @@ pub struct Act {
 /// A setting and the acts under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Round {
+    /// Which one of the run it is, from 1 on. The run's seed leads to it; its own can't be given from outside.
+    pub number: usize,
     pub seed: u64,
     pub setting: Setting,
     pub acts: Vec<Act>,
 }
 
 impl Round {
-    /// Each of these faults once, in an order of the seed's.
+    /// The only one of a run: each of these faults once, in an order of the seed's.
     pub fn of(seed: u64, setting: Setting, faults: &[Fault]) -> Self {
         let mut random = Random::seeded(seed);
         let mut faults = faults.to_vec();
         random.shuffle(&mut faults);
         let act = |fault| Act { fault, whom: random.below(60), pause: Duration::from_millis(random.next() % 1_500) };
-        Self { seed, setting, acts: faults.into_iter().map(act).collect() }
+        Self { number: 1, seed, setting, acts: faults.into_iter().map(act).collect() }
     }
 
     /// Rounds without end over all settings, in an order of the seed's.
@@ -96,7 +98,8 @@ impl Round {
         let mut random = Random::seeded(seed);
         let mut settings = Setting::all();
         random.shuffle(&mut settings);
-        settings.into_iter().cycle().map(move |setting| Round::of(random.next(), setting, &Fault::ALL))
+        let numbered = (1..).zip(settings.into_iter().cycle());
+        numbered.map(move |(number, setting)| Round { number, ..Round::of(random.next(), setting, &Fault::ALL) })
     }
 }
 
@@ -130,7 +133,7 @@ impl fmt::Display for Setting {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "seed {:#x}, {}: {:?}", self.seed, self.setting, self.acts.iter().map(|act| act.fault).collect::<Vec<_>>())
+        write!(f, "round {}, {}: {:?}", self.number, self.setting, self.acts.iter().map(|act| act.fault).collect::<Vec<_>>())
     }
 }
 

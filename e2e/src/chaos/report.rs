@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_has_each_fault_the_goals_and_what_went_wrong_with_its_seed() {
+    fn a_report_has_each_fault_the_goals_and_what_went_wrong_with_its_round() {
         let setting = Setting { commit_interval: Duration::from_millis(100), standbys: 1, members: Members::Static };
         let measured =
             |gap| Measured { what: "planned restart", setting, gap, restored: 7, restore_rate: 900, again: 1, bound: 20 };
@@ -148,7 +148,7 @@ mod tests {
             "1 rounds, 3 faults, 1000 records, 1 violations",
             "| planned restart | static | 1 | 3 | 0.70 s | 1.20 s | 7 | 7 | 900 | 3 | 60 |",
             "planned restart: p50 0.70 s, max 1.20 s; the goal is 1 s.",
-            "VIOLATION in seed 0xff, commit every 100ms, 1 standbys, static members: [Roll]",
+            "VIOLATION in round 1, commit every 100ms, 1 standbys, static members: [Roll]",
             "    3 lost records",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
