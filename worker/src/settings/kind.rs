@@ -54,6 +54,9 @@ pub enum OnDecodeError {
 pub enum OnEventTimeout {
     /// It is named, and waited for.
     Wait,
+    /// The agent is dropped, and all that its partition has not committed; it is read again, the event first. An agent that keeps its
+    /// thread can't be dropped: that one is waited for.
+    Retry,
     /// The worker ends, so that others take its partitions.
     Exit,
 }
@@ -132,9 +135,9 @@ impl Words for OnDecodeError {
 }
 
 impl Words for OnEventTimeout {
-    const WORDS: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("exit", Self::Exit)];
-    const PLACEHOLDER: &'static str = "wait|exit";
-    const EXPECTED: &'static str = "wait or exit";
+    const WORDS: &'static [(&'static str, Self)] = &[("wait", Self::Wait), ("retry", Self::Retry), ("exit", Self::Exit)];
+    const PLACEHOLDER: &'static str = "wait|retry|exit";
+    const EXPECTED: &'static str = "wait, retry or exit";
 }
 
 impl<T: Words> Kind for Choice<T> {

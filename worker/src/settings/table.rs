@@ -107,7 +107,8 @@ settings! {
     "event-timeout" event_timeout: Span => Duration = "5m",
         "How long one event may take before the worker names it as stuck";
     "on-event-timeout" on_event_timeout: Choice<OnEventTimeout> => OnEventTimeout = "wait",
-        "What the worker does then: it waits, or it ends, so that other workers take its partitions";
+        "What the worker does then: it waits, it drops what the partition has not committed and reads it again, or it ends, so that other \
+         workers take its partitions";
     "on-decode-error" on_decode_error: Choice<OnDecodeError> => OnDecodeError = "pause",
         "What a record that doesn't decode does: its partition stops and the rest goes on, or it is skipped and counted, or the \
          worker fails";

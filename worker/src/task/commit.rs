@@ -93,6 +93,7 @@ fn name_the_late(shard: &Shard, task: &Task, since: Instant) {
     let sentence = format!("{sentence}, which is more than `event-timeout`");
     match shard.settings.on_event_timeout {
         OnEventTimeout::Wait => task.meter.wait_for(sentence),
+        OnEventTimeout::Retry => task.judge(Verdict::StartOver(sentence)),
         OnEventTimeout::Exit => {
             task.judge(Verdict::Fail(format!("task {}: {sentence}; `on-event-timeout` says that the worker ends", task.id)));
         }

@@ -1,6 +1,9 @@
 //! A log that fails, is slow, is full, or has lost things.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
+use crate::OnEventTimeout;
 use crate::log::{NewTopic, Row};
 
 /// Fails, holds or lets through what is sent to one topic.
@@ -31,6 +34,42 @@ fn a_changelog_that_fails_commits_nothing_and_its_task_starts_over_until_it_is_m
         assert_eq!(counts.query("a").await, Ok(Some(11)), "nothing had landed, so nothing counts twice");
         assert_eq!(world.running().readiness(), Ok(()));
         assert_eq!(world.task(0).epochs.get(), 1 + task.starts_over.get());
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn an_event_that_is_never_finished_is_read_again_where_that_is_asked_for_and_the_other_partition_goes_on() {
+    on_one_thread(async {
+        let Counting { app, input, counts } = counting("never finished", 2);
+        let tries = Arc::new(AtomicU64::new(0));
+        let counted = tries.clone();
+        app.agent("count", (input, counts), async move |mut stream, counts| {
+            while let Some(event) = stream.next().await {
+                counts.update(event.key(), |n| *n += *event)?;
+                if *event == 100 && counted.fetch_add(1, Ordering::Relaxed) < 2 {
+                    std::future::pending::<()>().await;
+                }
+            }
+            Ok(())
+        });
+        let settings = settings().event_timeout(millis(20)).on_event_timeout(OnEventTimeout::Retry);
+        let world = World::start(app, settings).await;
+        let [stuck, other] = [0, 1].map(|partition| key_in(partition, 2));
+        for event in [1, 100, 10] {
+            input.send(&stuck, &event).await.unwrap();
+        }
+        until("it starts over", || world.task(0).starts_over.get() == 1).await;
+        let unready = world.running().readiness().unwrap_err().sentence;
+        assert!(
+            unready.contains("agent count is still in the middle of in[0]@1") && unready.contains("`event-timeout`"),
+            "{unready}"
+        );
+        input.send(&other, &1).await.unwrap();
+        world.until_committed("in", 1, 1).await;
+        world.until_committed("in", 0, 3).await;
+        assert_eq!(counts.query(&stuck).await, Ok(Some(111)), "what was dropped counts for nothing");
+        assert_eq!((tries.load(Ordering::Relaxed), world.task(0).starts_over.get()), (3, 2));
         world.stop().await.unwrap();
     });
 }
