@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use faust_e2e::cluster::{App, Commits, Group, Kcat, Operator, Pod, Stage, Watch};
+use faust_e2e::offsets::record_counts;
 use faust_e2e::oracle::{Counts, assert_same};
 use faust_e2e::page_views::{CHANGELOG, COUNTED, GROUP, VIEWS};
-use faust_e2e::{Flow, Offsets, Oracle, Views, wait};
+use faust_e2e::{Flow, Offsets, Oracle, State, TaskState, Views, Window, wait};
 use serde_json::{Value, json};
 
 const PARTITIONS: i32 = 12;
@@ -15,6 +16,11 @@ const PAGES: usize = 1_000;
 /// Enough for every partition to get some all the time.
 const PER_SECOND: u32 = 600;
 const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// What a copy may lack that has caught up, in records of a changelog. Their tables are small here: by default one that begins with
+/// nothing would do.
+const RECOVERY_LAG: i64 = 200;
+/// Of a changelog, to tell its tail from all of it.
+const LONG: i64 = 5 * RECOVERY_LAG;
 /// Of constant load, in which nothing may be written.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -29,6 +35,8 @@ fn an_application_lives_on_cluster() {
 
     let views = stage.step("200,000 views are counted exactly", || play.counts_exactly());
     let (views, twice) = stage.step("one worker is killed and one pod deleted while records flow", || play.loses_workers(views));
+    let (views, twice) =
+        stage.step("a pod loses its volume while records flow, and copies go on", || play.loses_a_volume(views, twice));
     let flow = stage.step("scaled to 3 and back to 2 while records flow", || play.scales(views));
     stage.step("nothing is written under constant load", || play.is_quiet());
     let views = flow.finish();
@@ -48,7 +56,8 @@ fn an_application_lives_on_cluster() {
 
 fn is_applied_and_becomes_ready(stage: &Stage) -> App<'_> {
     let watch = Watch::start(stage, "faustapps");
-    let app = App::apply(stage, json!({}));
+    let settings = json!({ "recovery-lag": RECOVERY_LAG });
+    let app = App::apply(stage, json!({ "spec": { "standbyReplicas": 1, "settings": settings } }));
     app.wait_ready();
     let told: Vec<String> = watch.changes().iter().filter_map(|change| ready_of(&change.object)).collect();
     stage.say(format_args!("    Ready was {told:?}"));
@@ -56,6 +65,7 @@ fn is_applied_and_becomes_ready(stage: &Stage) -> App<'_> {
         told.first().is_some_and(|first| first.starts_with("False ") && first.len() > "False ".len()),
         "Ready begins as {told:?}"
     );
+    app.until_condition("StandbysPlaced", "True", "AsWanted");
     app
 }
 
@@ -65,8 +75,13 @@ fn ready_of(app: &Value) -> Option<String> {
     Some(format!("{} {}", ready["status"].as_str()?, ready["reason"].as_str()?))
 }
 
-/// What was counted twice, by key: the workers that were lost had not committed it.
-struct Twice(Counts);
+/// What was counted twice: the workers that were lost had not committed it.
+struct Twice {
+    /// What may have been.
+    windows: Vec<Window>,
+    /// What was, by key.
+    counts: Counts,
+}
 
 /// The application while it is played with.
 struct Play<'a> {
@@ -118,22 +133,107 @@ impl Play<'_> {
         windows.push(self.offsets.around(&shared[1], delete));
         self.until_back("the deleted pod is there again", |pods| pods[1].uid != second.uid);
 
-        let views = flow.finish();
+        (flow.finish(), self.has_counted_twice(windows))
+    }
+
+    fn has_counted_twice(&self, windows: Vec<Window>) -> Twice {
         let (oracle, table) = self.counted();
         oracle.assert_at_least_once(&table, &windows);
-        let allowed: u64 = oracle.in_windows(&windows).values().sum();
+        let (allowed, counts) = (oracle.in_windows(&windows).values().sum::<u64>(), excess(&oracle, &table));
+        let twice: u64 = counts.values().sum();
+        self.stage.say(format_args!("    {twice} of {} were counted twice, {allowed} at most", oracle.total()));
+        Twice { windows, counts }
+    }
+
+    /// The first pod's claim goes with it, so that it comes back with nothing.
+    fn loses_a_volume(&self, views: Views, Twice { mut windows, .. }: Twice) -> (Views, Twice) {
+        let (_, before) = self.counted();
+        let shared = self.app.until_shared(2, PARTITIONS);
+        self.app.until_copied(2, PARTITIONS);
+        let flow = views.flow_to(self.kcat(), 5 * PER_SECOND);
+        wait::until("changelogs that are much longer than a tail", || {
+            let ends = self.changelogs();
+            if ends.iter().all(|end| *end >= LONG) { Ok(()) } else { Err(format!("{ends:?}")) }
+        });
+        let commits = Commits::watch(&self.stage.cluster, PARTITIONS);
+        let (pod, claim) = (self.app.pod(0), self.app.claim(0).unwrap_or_else(|error| panic!("{error}")));
+        let (lost, survivor) = (&shared[0], self.app.pages(1));
+        let was = survivor.state().unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(&was.standbys(), lost, "it has copies of all that the other one has");
+        windows.push(self.offsets.around(lost, || {
+            // It goes when the pod has gone that uses it, and the next pod waits for that.
+            self.stage.kubectl(&format!("delete persistentvolumeclaim {} --wait=false", claim.name));
+            self.stage.kubectl(&format!("delete pod {} --timeout=60s", pod.name));
+        }));
+
+        // As long as nobody has its partitions the copies answer, each time at once; then somebody does.
+        let mut moved = Vec::new();
+        for (key, count) in before {
+            match self.app.row_or_copy(1, &key) {
+                Ok(now) => assert!(now >= Some(count), "{now:?} of {count} that were counted before records flowed, key {key:?}"),
+                Err(refused) => {
+                    let now = survivor.state().unwrap_or_else(|error| panic!("{error}"));
+                    assert!(now.generation > was.generation, "a row whose partition nobody has: {refused}");
+                    moved.push(key);
+                }
+            }
+        }
+        assert_eq!(self.app.table(2, &moved).len(), moved.len(), "rows of partitions that moved meanwhile");
+        let is = wait::until("the survivor has gone on with all that was lost", || {
+            let is = survivor.state()?;
+            let goes_on = |partition: &i32| commits_of(&is, *partition) > commits_of(&was, *partition);
+            if lost.iter().all(goes_on) { Ok(is) } else { Err(format!("{:?}", is.partitions())) }
+        });
+        self.has_restored_tails(lost, &was, &is);
+
+        self.until_back("the pod is there again", |pods| pods[0].uid != pod.uid);
+        let new = self.app.claim(0).unwrap_or_else(|error| panic!("{error}"));
+        assert!(new.uid != claim.uid && new.volume != claim.volume, "its volume is a new one: {new:?} after {claim:?}");
+        self.app.until_shared(2, PARTITIONS);
+        let gaps = commits.longest_gaps();
+        let of = |partitions: &[i32]| partitions.iter().map(|partition| gaps[*partition as usize]).max().expect("partitions");
+        let (on_lost, on_kept) = (of(lost), of(&shared[1]));
         self.stage.say(format_args!(
-            "    {} of {} were counted twice, {allowed} at most",
-            excess(&oracle, &table).values().sum::<u64>(),
-            oracle.total()
+            "    the longest time without a commit on a partition: {:.1} s where the volume was lost, {:.1} s elsewhere",
+            on_lost.as_secs_f64(),
+            on_kept.as_secs_f64()
         ));
-        (views, Twice(excess(&oracle, &table)))
+        assert!(on_kept < LONGEST_GAP, "a partition of the survivor's stood still for {on_kept:?}: {gaps:?}");
+
+        let views = flow.finish();
+        let twice = self.has_counted_twice(windows);
+        self.app.until_copied(2, PARTITIONS);
+        self.app.until_condition("StandbysPlaced", "True", "AsWanted");
+        let anew = self.app.pages(0).state().unwrap_or_else(|error| panic!("{error}")).restored();
+        assert!(anew > 0, "there was nothing on the new volume");
+        (views, twice)
+    }
+
+    fn changelogs(&self) -> Vec<i64> {
+        record_counts(self.stage.cluster.kafka(), CHANGELOG, PARTITIONS)
+    }
+
+    /// Between two of its states a worker has gone on with copies that it had: it has read no more than they lacked.
+    fn has_restored_tails(&self, partitions: &[i32], was: &State, is: &State) {
+        assert_eq!(is.wiped(), was.wiped(), "the copies were good");
+        let ends = self.changelogs();
+        let of_partition = |partition: &i32| {
+            let end = ends[*partition as usize];
+            let table = |state| task(state, *partition).expect("a task of both states").tables[0].clone();
+            let (was, is) = (table(was), table(is));
+            let (restored, lacked) = (is.restored - was.restored, (end - was.stored.expect("a copy")) as u64);
+            assert!(restored <= lacked, "partition {partition}: {restored} records restored, {lacked} were lacking");
+            assert!(10 * restored < end as u64, "partition {partition}: {restored} of {end} records restored");
+            (restored, end)
+        };
+        let each: Vec<(u64, i64)> = partitions.iter().map(of_partition).collect();
+        self.stage.say(format_args!("    restored, of records in the changelog: {each:?}"));
     }
 
     /// What is drained or told to stop commits first.
     fn has_counted(&self, twice: &Twice) {
         let (oracle, table) = self.counted();
-        let expected = oracle.counts().into_iter().map(|(key, count)| (key.clone(), count + twice.0.get(&key).unwrap_or(&0)));
+        let expected = oracle.counts().into_iter().map(|(key, count)| (key.clone(), count + twice.counts.get(&key).unwrap_or(&0)));
         assert_same("counts", &expected.collect(), &table);
     }
 
@@ -305,6 +405,15 @@ impl Play<'_> {
             assert!(listed.lines().any(|line| line == topic), "topic {topic} is gone: {listed}");
         }
     }
+}
+
+/// In whichever role.
+fn task(state: &State, partition: i32) -> Option<&TaskState> {
+    state.tasks.iter().find(|task| task.partition() == partition)
+}
+
+fn commits_of(state: &State, partition: i32) -> u64 {
+    task(state, partition).map_or(0, |task| task.commits)
 }
 
 /// By how much keys were counted more often than they were there.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use faust_testbed::Cluster;
 use serde_json::{Value, json};
 
@@ -59,6 +61,14 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.status, self.reason, self.message)
     }
+}
+
+/// A claim of a pod's volume, and the volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub name: String,
+    pub uid: String,
+    pub volume: String,
 }
 
 /// A pod as Kubernetes has it.
@@ -173,6 +183,14 @@ impl<'a> App<'a> {
         (0..count).map(|ordinal| self.pod_name(ordinal)).collect()
     }
 
+    /// Of a pod's volume, which outlives the pod.
+    pub fn claim(&self, ordinal: usize) -> Result<Claim, String> {
+        let claim = self.stage.try_json(&format!("get persistentvolumeclaim data-{}", self.pod_name(ordinal)))?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (metadata, spec) = (&claim["metadata"], &claim["spec"]);
+        Ok(Claim { name: text(&metadata["name"]), uid: text(&metadata["uid"]), volume: text(&spec["volumeName"]) })
+    }
+
     pub fn pages(&self, ordinal: usize) -> Pages {
         self.stage.proxy.pages(&self.stage.namespace, &self.pod_name(ordinal))
     }
@@ -181,7 +199,7 @@ impl<'a> App<'a> {
     #[track_caller]
     pub fn until_shared(&self, pods: usize, partitions: i32) -> Vec<Vec<i32>> {
         wait::until(format_args!("{pods} pods of {} share {partitions} partitions", self.name), || {
-            let states: Vec<State> = (0..pods).map(|ordinal| self.pages(ordinal).state()).collect::<Result<_, _>>()?;
+            let states = self.states(pods)?;
             let each: Vec<Vec<i32>> = states.iter().map(State::partitions).collect();
             let mut all = each.concat();
             all.sort_unstable();
@@ -193,6 +211,27 @@ impl<'a> App<'a> {
                 Err(format!("{:?}", states.iter().map(|state| (state.ready, state.partitions())).collect::<Vec<_>>()))
             }
         })
+    }
+
+    /// Waits until a copy of each partition's table is kept by another pod than has the partition, and no copy lacks anything. That is for
+    /// a time in which no records flow.
+    #[track_caller]
+    pub fn until_copied(&self, pods: usize, partitions: i32) {
+        wait::until(format_args!("each of {partitions} partitions of {} has a copy that lacks nothing", self.name), || {
+            let states = self.states(pods)?;
+            let mut copied: Vec<i32> = states.iter().flat_map(State::standbys).collect();
+            copied.sort_unstable();
+            let tasks = || states.iter().flat_map(|state| &state.tasks);
+            let done = copied == (0..partitions).collect::<Vec<_>>()
+                && states.iter().all(|state| state.caught_up)
+                && tasks().all(|task| task.copy_lag == Some(0));
+            let seen = || tasks().map(|task| (task.partition(), &task.role, &task.stage, task.copy_lag)).collect::<Vec<_>>();
+            if done { Ok(()) } else { Err(format!("{:?}", seen())) }
+        });
+    }
+
+    fn states(&self, pods: usize) -> Result<Vec<State>, String> {
+        (0..pods).map(|ordinal| self.pages(ordinal).state()).collect()
     }
 
     /// The table as HTTP shows it: each key asked from one pod after the other until one has it.
@@ -218,6 +257,16 @@ impl<'a> App<'a> {
             _ => None,
         });
         counts.collect()
+    }
+
+    /// A row as one pod tells it, from a copy if it doesn't have it, or not yet, which may be older; or why it doesn't tell it now.
+    pub fn row_or_copy(&self, ordinal: usize, key: &str) -> Result<Option<u64>, String> {
+        let key = URL_SAFE_NO_PAD.encode(key);
+        match self.pages(ordinal).get(&format!("/tables/{TABLE}?key64={key}&stale=true"))? {
+            (200, count) => Ok(Some(count.parse().expect("a count"))),
+            (404, _) => Ok(None),
+            refused => Err(format!("{refused:?}")),
+        }
     }
 }
 

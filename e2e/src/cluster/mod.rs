@@ -13,7 +13,7 @@ mod rights;
 mod stage;
 mod watch;
 
-pub use app::{App, Condition, Pod, manifest};
+pub use app::{App, Claim, Condition, Pod, manifest};
 pub use commits::Commits;
 pub use group::Group;
 pub use kcat::Kcat;
