@@ -5,5 +5,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/env.sh
 
 # Only our own crates are built anew: the dependencies state all of their profile themselves. Overflows and assertions are looked for.
-cargo test --config profile.dev.opt-level=3 --package faust-worker --lib --no-run
-cargo test --config profile.dev.opt-level=3 --package faust-worker --lib --quiet -- --ignored --nocapture --exact sim::tests::simulate
+cargo test --config profile.dev.opt-level=3 --workspace --lib --no-run
+cargo test --config profile.dev.opt-level=3 --workspace --lib --quiet -- --ignored --nocapture --exact sim::tests::simulate

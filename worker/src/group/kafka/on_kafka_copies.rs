@@ -116,14 +116,15 @@ async fn a_member_that_joins_is_warmed_up_before_it_gets_tasks() {
     workers.until(|all| all.get(&0).is_some_and(|has| has.tasks.len() == 4)).await;
 
     let second = workers.start(1, vec![]);
-    let (tasks, warmups) = loop {
+    let (generation, tasks, warmups) = loop {
         match in_time(second.next()).await {
-            GroupEvent::Assigned { tasks, standbys, .. } if !standbys.is_empty() => break (tasks, standbys),
+            GroupEvent::Assigned { generation, tasks, standbys } if !standbys.is_empty() => break (generation, tasks, standbys),
             GroupEvent::Assigned { .. } | GroupEvent::Away { .. } => {}
             other => panic!("{other:?}"),
         }
     };
     assert_eq!((tasks.len(), warmups.len()), (0, 2));
+    workers.until(|all| all[&0].generation == generation).await;
     assert!(workers.rests().await, "the first one goes on with all of them");
     assert_eq!(workers.now.borrow()[&0].tasks.len(), 4);
 
