@@ -30,7 +30,12 @@ impl Protocol {
         let back_off = BACK_OFF.checked_shl(self.failures).unwrap_or(BACK_OFF_AT_MOST).min(BACK_OFF_AT_MOST);
         let first_after_an_answer = self.failures == 0 && self.link == Link::Up;
         self.failures = (self.failures + 1).min(16);
-        self.link = Link::Down { until: if first_after_an_answer { now } else { now + back_off } };
+        self.hang_up(if first_after_an_answer { now } else { now + back_off });
+    }
+
+    /// Until then. No answer counts that is still on its way.
+    pub(super) fn hang_up(&mut self, until: u64) {
+        self.link = Link::Down { until };
         self.heartbeat.unanswered = false;
     }
 

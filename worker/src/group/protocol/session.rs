@@ -60,7 +60,10 @@ impl Protocol {
         match self.step {
             Step::Join => {}
             // Its answer may never come, and what is asked next on this connection would wait behind it.
-            Step::Sync => (self.step, self.link) = (Step::Join, Link::Down { until: now }),
+            Step::Sync => {
+                self.step = Step::Join;
+                self.hang_up(now);
+            }
             _ => self.join(),
         }
     }

@@ -141,6 +141,25 @@ fn a_broken_connection_costs_the_membership_only_when_the_session_is_over() {
     assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]), "{:?}", talk.events);
 }
 
+/// Its answer is not heard any more, for the connection that it was sent on is given up.
+#[test]
+fn a_heartbeat_that_was_out_when_the_membership_was_lost_is_not_waited_for() {
+    let mut talk = Talk::stable(tasks(0..4));
+    talk.wait(HEARTBEAT);
+    talk.beaten(27);
+    talk.joined(2);
+    talk.wait(HEARTBEAT);
+    let by = Sender { member: "m".into(), generation: 2 };
+    talk.say(Input::CommitRefused { by, verdict: Verdict::of(25) });
+    assert!(matches!(talk.events[..], [GroupEvent::Lost { .. }]));
+    talk.connected();
+    talk.joined(3);
+    talk.synced(tasks(0..4), false);
+    assert!(talk.heartbeat.is_none());
+    talk.wait(HEARTBEAT);
+    assert!(talk.heartbeat.is_some(), "or it would never hear that the group has gone on without it");
+}
+
 #[test]
 fn the_coordinators_refusals_end_the_member_with_a_sentence() {
     let mut talk = Talk::new();

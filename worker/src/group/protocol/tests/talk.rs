@@ -111,6 +111,8 @@ impl Talk {
         for action in actions {
             self.act(action);
         }
+        let waits = self.member.link == Link::Up && self.member.step != Step::Leave && self.member.heartbeat.unanswered;
+        assert!(!waits || self.ended || self.heartbeat.is_some(), "it waits for the answer to a heartbeat that nobody has got");
         assert!(self.member.deadline().is_none_or(|due| !self.ended && due > self.now), "a deadline that is past is a busy loop");
     }
 
