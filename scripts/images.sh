@@ -1,5 +1,5 @@
 #!/bin/bash
-# The images of the end-to-end tests, from the programs that the tests built, into the cluster; their sizes.
+# The images of the end-to-end tests, from programs that cargo has built outside of them, into the cluster; their sizes.
 #
 # With FAUST_E2E_IMAGES=REGISTRY/PATH they are pushed there instead. Debian's base can't be pulled everywhere, so the testbed's
 # own one, made from the same packages, stands in for it.

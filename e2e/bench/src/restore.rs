@@ -1,8 +1,5 @@
 //! Restoring a table from its changelog: the worker, Kafka Streams, and the mere reading of the topic with rdkafka.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
 use faust_testbed::Kafka;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -14,8 +11,6 @@ use crate::process::{Running, pinned};
 use crate::report::{Report, median, ratio};
 use crate::worker::{Worker, sum};
 use crate::{Programs, Result};
-
-const SESSION_AND_MORE: Duration = Duration::from_secs(90);
 
 /// One restore, without its first quarter.
 #[derive(Clone, Copy)]
@@ -39,14 +34,7 @@ pub fn run(report: &mut Report, programs: &Programs, shape: Shape, size: usize, 
     let (mut ours, mut read, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         read.push(said(programs.reader(&brokers, &changelog, shape.records), record)?);
-        let begun = Instant::now();
-        // Kafka Streams of the round before doesn't leave its group; its place is kept until its session ends.
-        while let Err(refused) = commit_start(&brokers, app, shape.partitions) {
-            if begun.elapsed() > SESSION_AND_MORE {
-                return Err(refused);
-            }
-            sleep(Duration::from_secs(1));
-        }
+        commit_start(&brokers, app, shape.partitions)?;
         ours.push(worker(programs, &brokers, app, shape, record)?);
         if let Some(classpath) = &programs.streams {
             // An application of the same name: it takes the changelog for its own.

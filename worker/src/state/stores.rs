@@ -171,6 +171,14 @@ impl Hold {
             .as_deref()
             .ok_or_else(|| StoreError::Io(format!("store {} could not be opened again after it was wiped", self.id)))
     }
+
+    /// The store, as long as this is its newest hold.
+    fn writable<'a>(&self, slot: &'a Slot) -> Result<&'a dyn StateStore, StoreError> {
+        match slot.writer == self.number {
+            true => self.store(slot),
+            false => Err(StoreError::Superseded(self.id.to_string())),
+        }
+    }
 }
 
 impl StateStore for Hold {
@@ -182,19 +190,13 @@ impl StateStore for Hold {
         debug_assert!(are_sorted(rows), "rows of {} are not sorted or not unique", self.id);
         // Held to the end: the next holder gets the store only once this batch is in it.
         let slot = self.slot();
-        if slot.writer != self.number {
-            return Err(StoreError::Superseded(self.id.to_string()));
-        }
-        self.store(&slot)?.apply(rows, position)
+        self.writable(&slot)?.apply(rows, position)
     }
 
     fn load(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
         debug_assert!(are_sorted(rows), "rows of {} are not sorted or not unique", self.id);
         let slot = self.slot();
-        if slot.writer != self.number {
-            return Err(StoreError::Superseded(self.id.to_string()));
-        }
-        self.store(&slot)?.load(rows, position)?;
+        self.writable(&slot)?.load(rows, position)?;
         self.stores.home.note(&self.id, Some(*position));
         Ok(())
     }
@@ -202,10 +204,7 @@ impl StateStore for Hold {
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {
         // No batch may get in between its look and its write.
         let slot = self.slot.write().unwrap();
-        if slot.writer != self.number {
-            return Err(StoreError::Superseded(self.id.to_string()));
-        }
-        self.store(&slot)?.confirm(next_offset, written_at)
+        self.writable(&slot)?.confirm(next_offset, written_at)
     }
 
     fn position(&self) -> Result<Option<Position>, StoreError> {

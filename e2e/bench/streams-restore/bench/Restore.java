@@ -11,6 +11,7 @@ import java.util.concurrent.atomic.AtomicLong;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
+import org.apache.kafka.streams.CloseOptions;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
@@ -76,7 +77,9 @@ public final class Restore {
         streams.start();
         done.await();
         Mark end = Mark.at(restored.get());
-        streams.close(Duration.ofSeconds(60));
+        // The next round's worker joins the same group, and would wait for this one's session to end.
+        var leave = CloseOptions.groupMembershipOperation(CloseOptions.GroupMembershipOperation.LEAVE_GROUP);
+        streams.close(leave.withTimeout(Duration.ofSeconds(60)));
         System.out.printf("{\"records\":%d,\"records_warm\":%d,\"seconds_warm\":%.4f,\"cpu_seconds_warm\":%.4f}%n",
             end.records, end.records - warm[0].records, (end.nanos - warm[0].nanos) / 1e9, end.cpu - warm[0].cpu);
         try (var files = Files.walk(state)) {
