@@ -12,13 +12,15 @@ use crate::state::Together;
 use crate::topology::TaskId;
 
 mod basics;
+mod input;
 mod shard;
 mod task;
 
 pub(crate) use basics::Gauge;
 use basics::Notice;
+pub(crate) use input::{DropReason, InputMeter, Silence};
 pub(crate) use shard::{Polled, ShardMeter};
-pub(crate) use task::{DropReason, InputMeter, Role, Stage, TableMeter, TaskMeter};
+pub(crate) use task::{Role, Stage, TableMeter, TaskMeter};
 
 /// How long a worker that has lost Kafka counts as ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -98,6 +100,11 @@ impl Status {
     /// The group's coordinator can't be reached; the member goes on trying, and its tasks go on.
     pub fn away(&self, sentence: String) {
         self.away.say(&self.app, sentence);
+    }
+
+    /// Whether it is said already why a task doesn't go on: by itself, of its shard, or of the whole worker.
+    pub fn explains(&self, task: &TaskMeter) -> bool {
+        task.is_explained() || self.shard(task.shard).problem().is_some() || self.away.get().is_some()
     }
 
     /// A member with nothing to do, and why.

@@ -61,8 +61,8 @@ impl Job<'_> {
     }
 
     /// Our worker, from its start until every record is committed; then it is told to stop. Everything that it does is in its figures.
-    pub fn worker(&self, app: &str) -> Result<Figures> {
-        let worker = Worker::start(&self.programs.worker, self.brokers, app, self.commit_ms)?;
+    pub fn worker(&self, app: &str, options: &[&str]) -> Result<Figures> {
+        let mut worker = Worker::start(&self.programs.worker, self.brokers, app, self.commit_ms, options)?;
         let progress = |state: &Value| (sum(state, "inputs", "records"), sum(state, "inputs", "committed") == self.records);
         let (warm, end) = worker.watch(self.records, progress)?;
         let usage = worker.stop()?;

@@ -36,6 +36,12 @@ const KEYS: u64 = 100_000;
 const COMMITS_MS: [u64; 2] = [1_000, 100];
 
 const WORKER: &str = "faust worker";
+const ROOMY: &str = "faust worker, 512 MiB";
+/// A worker's name and options.
+type Variant = (&'static str, &'static [&'static str]);
+const AS_IT_COMES: Variant = (WORKER, &[]);
+/// With as much memory as a hash map without a bound takes for itself.
+const WITH_ROOM: Variant = (ROOMY, &["--cache-memory", "512MiB", "--store-memory", "512MiB"]);
 const PLAIN: &str = "hand-loop plain";
 const BEST: &str = "hand-loop best";
 const STREAMS: &str = "Kafka Streams 4.3.1";
@@ -123,7 +129,7 @@ fn main() -> Result<()> {
     if plan.has("partitions") {
         let shape = Shape { partitions: 10 * PARTITIONS, ..base };
         report.section("Ten times the partitions", sentence(shape, plan.rounds));
-        let table = worker_and_loops(&mut report, &programs, shape, plan.rounds)?;
+        let table = worker_and_loops(&mut report, &programs, shape, plan.rounds, &[AS_IT_COMES])?;
         report.goals();
         for commit_ms in COMMITS_MS {
             let before = count.as_ref().and_then(|count| count.warm(WORKER, commit_ms));
@@ -134,12 +140,15 @@ fn main() -> Result<()> {
     if plan.has("keys") {
         let shape = Shape { keys: 10 * KEYS, ..base };
         report.section("Ten times the keys", sentence(shape, plan.rounds));
-        let table = worker_and_loops(&mut report, &programs, shape, plan.rounds)?;
+        let table = worker_and_loops(&mut report, &programs, shape, plan.rounds, &[AS_IT_COMES, WITH_ROOM])?;
         report.goals();
-        for (commit_ms, peer) in COMMITS_MS.into_iter().flat_map(|commit_ms| [(commit_ms, PLAIN), (commit_ms, BEST)]) {
-            let growth = |program| ratio(table.warm(program, commit_ms), count.as_ref()?.warm(program, commit_ms));
-            let what = format!("growth of {WORKER}, {commit_ms} ms, to that of {peer}");
-            report.at_most(&what, ratio(growth(WORKER), growth(peer)), 1.3);
+        for commit_ms in COMMITS_MS {
+            // With the fewer keys both workers have room for all of them.
+            let growth = |program, before| ratio(table.warm(program, commit_ms), count.as_ref()?.warm(before, commit_ms));
+            for (worker, peer) in [(WORKER, PLAIN), (WORKER, BEST), (ROOMY, PLAIN), (ROOMY, BEST)] {
+                let what = format!("growth of {worker}, {commit_ms} ms, to that of {peer}");
+                report.at_most(&what, ratio(growth(worker, WORKER), growth(peer, peer)), 1.3);
+            }
         }
     }
     if plan.has("restore") {
@@ -168,7 +177,7 @@ fn count_by_key(report: &mut Report, programs: &Programs, plan: &Plan, shape: Sh
     let small_expected = input::views(&kafka, SMALL_INPUT, small)?;
     let mut table = Table::default();
     for round in 0..plan.rounds {
-        own_round(&mut table, &kafka, programs, shape, round, expected)?;
+        own_round(&mut table, &kafka, programs, shape, round, expected, &[AS_IT_COMES])?;
         if let Some(classpath) = &programs.streams {
             for commit_ms in [30_000, 1_000, 100] {
                 let job = Job { programs, brokers: &brokers, input: INPUT, records: shape.records, commit_ms };
@@ -196,20 +205,28 @@ fn count_by_key(report: &mut Report, programs: &Programs, plan: &Plan, shape: Sh
     Ok(table)
 }
 
-fn worker_and_loops(report: &mut Report, programs: &Programs, shape: Shape, rounds: u64) -> Result<Table> {
+fn worker_and_loops(report: &mut Report, programs: &Programs, shape: Shape, rounds: u64, workers: &[Variant]) -> Result<Table> {
     let kafka = Kafka::start()?;
     eprintln!("producing {} records to {} partitions", shape.records, shape.partitions);
     let expected = input::views(&kafka, INPUT, shape)?;
     let mut table = Table::default();
     for round in 0..rounds {
-        own_round(&mut table, &kafka, programs, shape, round, expected)?;
+        own_round(&mut table, &kafka, programs, shape, round, expected, workers)?;
     }
     report.table(&table);
     Ok(table)
 }
 
-/// Loops and worker in turn, each with a fresh changelog.
-fn own_round(table: &mut Table, kafka: &Kafka, programs: &Programs, shape: Shape, round: u64, expected: u64) -> Result<()> {
+/// Loops and workers in turn, each with a fresh changelog.
+fn own_round(
+    table: &mut Table,
+    kafka: &Kafka,
+    programs: &Programs,
+    shape: Shape,
+    round: u64,
+    expected: u64,
+    workers: &[Variant],
+) -> Result<()> {
     let brokers = kafka.bootstrap();
     for commit_ms in COMMITS_MS {
         let job = Job { programs, brokers: &brokers, input: INPUT, records: shape.records, commit_ms };
@@ -219,7 +236,9 @@ fn own_round(table: &mut Table, kafka: &Kafka, programs: &Programs, shape: Shape
             kafka.create_topic(&changelog, shape.partitions, &[("cleanup.policy", "compact")])?;
             add(program, job.hand_loop(mode, &changelog)?);
         }
-        add(WORKER, job.worker(&format!("bench-{commit_ms}-{round}"))?);
+        for (n, (program, options)) in workers.iter().enumerate() {
+            add(program, job.worker(&format!("bench-{n}-{commit_ms}-{round}"), options)?);
+        }
     }
     Ok(())
 }

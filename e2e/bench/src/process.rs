@@ -56,6 +56,11 @@ impl Running {
         Ok(Self { child, begun: Instant::now(), ended: false })
     }
 
+    /// Whether it has ended, by itself or by a signal; what it said about that is on the screen.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     pub fn seconds(&self) -> f64 {
         self.begun.elapsed().as_secs_f64()
     }

@@ -13,6 +13,10 @@ use crate::process::{Running, Usage, pinned};
 
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often it is asked whether it has come to rest, and the share of a core below which it has.
+const REST: Duration = Duration::from_millis(500);
+const RESTING: f64 = 0.1;
+
 /// How long a worker may take for what it is to do.
 const HANGS: Duration = Duration::from_secs(1_800);
 
@@ -31,7 +35,7 @@ pub struct Mark {
 }
 
 impl Worker {
-    pub fn start(program: &str, brokers: &str, app: &str, commit_ms: u64) -> Result<Self> {
+    pub fn start(program: &str, brokers: &str, app: &str, commit_ms: u64, options: &[&str]) -> Result<Self> {
         let datadir = tempfile::tempdir()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command: Command = pinned(program);
@@ -39,16 +43,20 @@ impl Worker {
             .args(["worker", "--broker", brokers, "--commit-interval", &format!("{commit_ms}ms"), "--log-level", "warn"])
             .args(["--web-port", &port.to_string(), "--datadir"])
             .arg(datadir.path())
+            .args(options)
             .env("BENCH_APP", app);
         Ok(Self { running: Running::start(command)?, port, _datadir: datadir })
     }
 
     /// Watches until `progress` says that it is at `end`; how it was when the first quarter was done, and at the end.
-    pub fn watch(&self, end: u64, progress: impl Fn(&Value) -> (u64, bool)) -> Result<(Mark, Mark)> {
+    pub fn watch(&mut self, end: u64, progress: impl Fn(&Value) -> (u64, bool)) -> Result<(Mark, Mark)> {
         let deadline = Instant::now() + HANGS;
         let (mut warm, mut last) = (None, Mark::default());
         while Instant::now() < deadline {
             sleep(LOOK);
+            if self.running.has_ended()? {
+                return Err(format!("the worker ended after {} of {end}", last.done).into());
+            }
             let Some(state) = self.state() else { continue };
             let (done, finished) = progress(&state);
             last = Mark { done, cpu_seconds: self.running.cpu_seconds()?, seconds: self.running.seconds() };
@@ -60,6 +68,19 @@ impl Worker {
             }
         }
         Err(format!("the worker came to {} of {end} within {HANGS:?}", last.done).into())
+    }
+
+    /// Waits until it has finished what it does beside its work, as RocksDB's compactions; the CPU time by then.
+    pub fn rest(&self) -> Result<f64> {
+        let mut before = self.running.cpu_seconds()?;
+        loop {
+            sleep(REST);
+            let now = self.running.cpu_seconds()?;
+            if now - before < REST.as_secs_f64() * RESTING {
+                return Ok(now);
+            }
+            before = now;
+        }
     }
 
     pub fn stop(self) -> Result<Usage> {

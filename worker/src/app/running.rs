@@ -99,7 +99,8 @@ impl Running {
     /// How many bytes of records that are fetched and not processed a partition may hold, and all of this worker's together; none
     /// where nothing is fetched ahead.
     pub fn fetch_bound(&self) -> Option<(u64, u64)> {
-        let per_partition = self.log.fetch_bound()?;
+        // A task takes at most what waits, and then as much may wait again.
+        let per_partition = 2 * self.log.fetch_bound()?;
         let inputs: usize = self.status.active().map(|task| task.inputs.len()).sum();
         Some((per_partition, per_partition * inputs as u64))
     }

@@ -65,6 +65,14 @@ fn failed(sentence: impl Into<String>) -> Refusal {
     Refusal::new(ExitReason::AgentFailed, sentence)
 }
 
+/// A new process has a new producer.
+fn producer_failed(why: &str) -> Refusal {
+    let sentence = format!(
+        "the producer has failed for good: {why}; what is not committed is read again, here once the worker is started anew"
+    );
+    Refusal::new(ExitReason::KafkaRefuses, sentence)
+}
+
 fn panicked(what: &str) -> Refusal {
     Refusal::new(ExitReason::Panicked, format!("{what} panicked, which is a bug in faust"))
 }
@@ -310,7 +318,7 @@ impl Joined {
             let flusher = flusher.clone();
             async move { flusher.run(rt).await }
         });
-        let lags = rt::spawn(lag::watch(log.clone(), status.clone()));
+        let lags = rt::spawn(lag::watch(log.clone(), status.clone(), settings.clone()));
         let (failures, mut failure) = mpsc::unbounded_channel();
         let shared = Shared {
             rt,
@@ -351,7 +359,8 @@ impl Joined {
         let mut tasks = Tasks::new(mailboxes, shared.clone());
         drop(shared);
         let mut drains = None;
-        let mut changed = std::pin::pin!(sources::changed(log, groups, settings.topics_interval));
+        let mut broken = log.broken();
+        let mut changed = std::pin::pin!(sources::changed(log.clone(), groups, settings.topics_interval));
         let mut result = loop {
             if tasks.have_left() {
                 running.drain.done();
@@ -363,6 +372,7 @@ impl Joined {
                     drains = Some(how);
                     membership.drain(how);
                 }
+                why = &mut broken => break Err(producer_failed(&why)),
                 why = failure.recv() => break Err(failed(why.unwrap_or_default())),
                 event = membership.next() => {
                     if let Err(fault) = tasks.follow(event, &*membership) {

@@ -47,7 +47,7 @@ impl From<LogError> for Problem {
         match error {
             LogError::Refused(_) | LogError::Config(_) => Self::Refused(error),
             LogError::Unavailable(_) => Self::Waiting(Unready::new(Reason::WaitingForKafka, error.to_string())),
-            LogError::UnknownTopic(_) | LogError::OutOfRange { .. } => error.to_string().into(),
+            LogError::UnknownTopic(_) | LogError::OutOfRange { .. } | LogError::Astray { .. } => error.to_string().into(),
         }
     }
 }

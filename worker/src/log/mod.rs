@@ -83,6 +83,11 @@ pub(crate) trait Log: Send + Sync + 'static {
     /// The topics may have changed: what is known of them is asked for anew, before records go where they didn't before. Blocks.
     fn refresh(&self) {}
 
+    /// Waits until nothing more can be written through this log, whatever is done, and says why. Another one may.
+    fn broken(&self) -> BoxFuture<'_, String> {
+        Box::pin(std::future::pending())
+    }
+
     /// How many bytes of records that are fetched and not processed a partition may hold; none where nothing is fetched ahead.
     fn fetch_bound(&self) -> Option<u64> {
         None
@@ -205,6 +210,9 @@ pub(crate) enum LogError {
     UnknownTopic(String),
     /// The position lies outside of what the log holds.
     OutOfRange { partition: TopicPartition, offset: i64 },
+    /// A record was handed to nobody: what follows must not be read as if it had been.
+    #[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "memory has one queue per reader"))]
+    Astray { partition: TopicPartition, offset: i64 },
     /// A configuration that the client doesn't take.
     Config(String),
 }
@@ -218,6 +226,9 @@ impl std::fmt::Display for LogError {
             Self::Refused(why) => f.write_str(why),
             Self::UnknownTopic(topic) => write!(f, "topic `{topic}` doesn't exist; create it"),
             Self::OutOfRange { partition, offset } => write!(f, "{partition}: offset {offset} is not in the log (any more)"),
+            Self::Astray { partition, offset } => {
+                write!(f, "{partition}: the Kafka client handed out record {offset} beside its queue; it is read again")
+            }
             Self::Config(why) => write!(f, "a setting of the Kafka client is wrong: {why}"),
         }
     }

@@ -47,6 +47,11 @@ pub(crate) trait StateStore: Send + Sync {
         self.flush()
     }
 
+    /// No more loads for now: what they put off is done, beside all else.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Writes that the store was at the changelog's end at `written_at`, if it is still at this offset; whether it is.
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {
         match self.position()? {

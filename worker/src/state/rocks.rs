@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Env, LogLevel, Options, ReadOptions};
 use rocksdb::{ErrorKind, IngestExternalFileOptions, SstFileWriter, WriteBatch, WriteBufferManager, WriteOptions};
@@ -17,6 +18,11 @@ const BEHIND_ROWS: [u8; 1] = [2];
 
 /// Rows on their way into the database as one of its files. Not a name of RocksDB's, which leaves it alone.
 const LOADING: &str = "loading";
+
+/// So many files are merged into the first level at once, each time with all that is there: RocksDB's own choice, and one for a store
+/// that gets file after file.
+const FILES_MERGED: i32 = 4;
+const FILES_MERGED_LOADING: i32 = 12;
 
 const WRITE_BUFFER: usize = 8 << 20;
 /// Per database; hundreds of them share the process's limit.
@@ -32,6 +38,8 @@ pub(super) struct RocksStore {
     db: DB,
     unlogged: WriteOptions,
     options: Options,
+    /// Between the first load and [`StateStore::settle`].
+    loading: AtomicBool,
 }
 
 impl Shared {
@@ -56,6 +64,7 @@ impl Shared {
         options.set_env(&env);
         options.set_block_based_table_factory(&blocks);
         options.set_compression_type(DBCompressionType::Lz4);
+        options.set_level_zero_file_num_compaction_trigger(FILES_MERGED);
         options.set_write_buffer_manager(&write_buffers);
         options.set_write_buffer_size(WRITE_BUFFER);
         options.set_arena_block_size(64 << 10);
@@ -82,9 +91,15 @@ impl Shared {
         unlogged.disable_wal(true);
         // Batches are sorted: each row is looked for from where the one before went.
         unlogged.set_memtable_insert_hint_per_batch(true);
-        let store = RocksStore { db, unlogged, options: self.options.clone() };
+        let store = RocksStore { db, unlogged, options: self.options.clone(), loading: AtomicBool::new(false) };
         store.position()?;
         Ok(store)
+    }
+}
+
+impl RocksStore {
+    fn merge_files_from(&self, number: i32) -> Result<(), StoreError> {
+        self.db.set_options(&[("level0_file_num_compaction_trigger", &number.to_string())]).map_err(failed)
     }
 }
 
@@ -112,6 +127,9 @@ impl StateStore for RocksStore {
     /// As a file of the database's own kind, which is taken in whole: that spares the rows the write buffer, its flush and most of the
     /// compactions. What the write buffer holds is flushed before, for the position lies in both.
     fn load(&self, rows: &dyn Rows, position: &Position) -> Result<(), StoreError> {
+        if !self.loading.swap(true, Ordering::Relaxed) {
+            self.merge_files_from(FILES_MERGED_LOADING)?;
+        }
         let file = loading(&self.db);
         let mut writer = SstFileWriter::create(&self.options);
         let mut written = writer.open(&file).and_then(|()| writer.put(POSITION, position::encode(position)));
@@ -131,6 +149,13 @@ impl StateStore for RocksStore {
         let mut ingestion = IngestExternalFileOptions::default();
         ingestion.set_move_files(true);
         self.db.ingest_external_file_opts(&ingestion, vec![file]).map_err(failed)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        match self.loading.swap(false, Ordering::Relaxed) {
+            true => self.merge_files_from(FILES_MERGED),
+            false => Ok(()),
+        }
     }
 
     fn position(&self) -> Result<Option<Position>, StoreError> {
@@ -254,6 +279,24 @@ mod tests {
         assert!(!loading(&back.db).exists());
         back.load(&NO_ROWS, &at(5)).unwrap();
         assert_eq!(back.position().unwrap(), Some(at(5)));
+    }
+
+    #[test]
+    fn files_that_are_loaded_are_merged_many_at_once_and_the_rest_when_the_loads_are_over() {
+        let home = TempDir::new().unwrap();
+        let store = open(home.path());
+        let files = || {
+            store.db.wait_for_compact(&WaitForCompactOptions::default()).unwrap();
+            store.db.property_int_value("rocksdb.num-files-at-level0").unwrap()
+        };
+        for n in 0..FILES_MERGED_LOADING - 1 {
+            store.load(&[row("a", Some(&n.to_string()))], &at(n.into())).unwrap();
+        }
+        // The first of them overlaps with none, and goes to the last level.
+        assert_eq!(files(), Some(FILES_MERGED_LOADING as u64 - 2));
+        store.settle().unwrap();
+        assert_eq!(files(), Some(0));
+        assert_eq!(store.get(b"a").unwrap(), Some((FILES_MERGED_LOADING - 2).to_string().into_bytes()));
     }
 
     #[test]

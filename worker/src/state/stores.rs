@@ -201,6 +201,11 @@ impl StateStore for Hold {
         Ok(())
     }
 
+    fn settle(&self) -> Result<(), StoreError> {
+        let slot = self.slot();
+        self.writable(&slot)?.settle()
+    }
+
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {
         // No batch may get in between its look and its write.
         let slot = self.slot.write().unwrap();

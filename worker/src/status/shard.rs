@@ -48,7 +48,11 @@ impl ShardMeter {
     /// What is in the way of all its tasks.
     pub fn say(&self, shard: usize, seconds: u64, sentence: String) {
         self.blocked.set(seconds as i64);
-        self.problem.say(&format_args!("shard {shard}"), sentence);
+        // It counts the seconds: logged with each of them it would fill the log.
+        match self.problem.get() {
+            None => self.problem.say(&format_args!("shard {shard}"), sentence),
+            Some(_) => self.problem.put(sentence),
+        }
     }
 
     /// Nothing is any more.

@@ -1,14 +1,14 @@
-//! One task, over all its epochs on this worker: its inputs, its tables, and what is in its way.
+//! One task, over all its epochs on this worker: its tables, and what is in its way.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::PATIENCE;
 use super::basics::{Counter, Gauge, Notice};
+use super::input::InputMeter;
 use crate::readiness::{Reason, Unready};
 use crate::rt::{self, Instant};
 use crate::state::{Horizon, Position, Progress, WipeReason};
-use crate::time::TopicPartition;
 use crate::topology::TaskId;
 
 /// What a worker is to a task.
@@ -127,13 +127,24 @@ impl TaskMeter {
             self.inputs.iter().for_each(|input| input.forget());
         }
         *self.stage.lock().unwrap() = stage;
+        self.inputs.iter().for_each(|input| input.say(None));
         self.problem.clear();
         self.pause.clear();
     }
 
     /// What keeps the task from going on, in one sentence.
     pub fn problem(&self) -> Option<String> {
+        self.explanation().or_else(|| self.inputs.iter().find_map(|input| input.silence()).map(|silence| silence.sentence))
+    }
+
+    /// The same, as the task itself has it: nobody had to find out.
+    fn explanation(&self) -> Option<String> {
         self.stopped().or_else(|| self.away.lock().unwrap().as_ref().map(|(sentence, _)| sentence.clone()))
+    }
+
+    /// Whether the task says why it doesn't go on: by a sentence, or by the commits that it misses.
+    pub(super) fn is_explained(&self) -> bool {
+        self.missed_commits.get() > 0 || self.explanation().is_some()
     }
 
     /// A problem that makes the worker unready: Kafka that went away does so only after a while, for it comes back by itself.
@@ -143,7 +154,11 @@ impl TaskMeter {
             let (why, _) = away.as_ref().filter(|(_, since)| since.elapsed() > PATIENCE)?;
             Some(Unready::new(Reason::WaitingForKafka, why))
         };
-        self.stopped().map(|why| Unready::new(Reason::TaskStopped, why)).or_else(long_away)
+        let silent = || {
+            let silence = self.inputs.iter().filter_map(|input| input.silence()).find(|silence| silence.too_long)?;
+            Some(Unready::new(Reason::TaskStopped, silence.sentence))
+        };
+        self.stopped().map(|why| Unready::new(Reason::TaskStopped, why)).or_else(long_away).or_else(silent)
     }
 
     fn stopped(&self) -> Option<String> {
@@ -184,87 +199,6 @@ impl TaskMeter {
     /// An input stands still until the task is opened anew.
     pub fn pause(&self, sentence: String) {
         self.pause.say(&format_args!("task {}", self.id), sentence);
-    }
-}
-
-/// One input partition.
-pub(crate) struct InputMeter {
-    pub partition: TopicPartition,
-    pub agent: &'static str,
-    pub records: Counter,
-    /// The committed offset: of the next record to read.
-    pub committed: Gauge,
-    /// The log's end when it was last asked, or behind the last record that was read: whichever was later.
-    pub end: Gauge,
-    /// The last record that was read.
-    pub last: Gauge,
-    /// Times that a fetch was begun.
-    pub fetches: Counter,
-    drops: [Counter; DropReason::ALL.len()],
-}
-
-impl InputMeter {
-    pub fn new(partition: TopicPartition, agent: &'static str) -> Self {
-        Self {
-            partition,
-            agent,
-            records: Counter::default(),
-            committed: Gauge::default(),
-            end: Gauge::default(),
-            last: Gauge::default(),
-            fetches: Counter::default(),
-            drops: Default::default(),
-        }
-    }
-
-    pub fn dropped(&self, reason: DropReason, n: u64) {
-        self.drops[reason as usize].add(n);
-    }
-
-    pub fn drops(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
-    }
-
-    /// A record was read, so the log goes further than it. Without this a lag would be 0 whenever a commit is newer than the last
-    /// question for the end, which is most of the time while few records flow.
-    pub fn saw(&self, offset: i64) {
-        self.last.set(offset);
-        if (0..=offset).contains(&self.end.get()) {
-            self.end.set(offset + 1);
-        }
-    }
-
-    /// The offsets aren't known.
-    fn forget(&self) {
-        self.committed.set(-1);
-        self.end.set(-1);
-        self.last.set(-1);
-    }
-
-    /// Records between the committed offset and the log's end; none while one of them isn't known.
-    pub fn lag(&self) -> Option<i64> {
-        let (committed, end) = (self.committed.get(), self.end.get());
-        (committed >= 0 && end >= 0).then(|| (end - committed).max(0))
-    }
-}
-
-/// Why a record was not processed. Every drop counts exactly once (invariant I10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropReason {
-    /// It didn't decode, and `on-decode-error` says skip.
-    Decode,
-    /// Retention deleted it before the group read it.
-    InputExpired,
-}
-
-impl DropReason {
-    pub const ALL: [Self; 2] = [Self::Decode, Self::InputExpired];
-
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Decode => "decode",
-            Self::InputExpired => "input_expired",
-        }
     }
 }
 
@@ -335,24 +269,5 @@ impl TableMeter {
 
     pub fn set_restore(&self, progress: Option<Arc<Progress>>) {
         *self.restore.lock().unwrap() = progress;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lag_is_at_least_what_was_read_since_the_commit() {
-        let input = InputMeter::new(TopicPartition::new("views", 0), "count");
-        input.saw(7);
-        assert_eq!(input.lag(), None, "the end was never told");
-        input.end.set(10);
-        input.committed.set(30);
-        input.saw(41);
-        assert_eq!(input.lag(), Some(12), "the question for the end is older than the commit");
-        input.end.set(100);
-        input.saw(42);
-        assert_eq!(input.lag(), Some(70));
     }
 }

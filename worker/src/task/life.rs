@@ -261,7 +261,7 @@ pub(super) fn begin(
     for (input, &start) in meter.inputs.iter().zip(&opened.starts) {
         let seat = seats.iter().find(|seat| seat.agent == input.agent).expect("every input has its agent").clone();
         let fetch = shard.log.fetch(&input.partition, start, Reader::Source)?;
-        input.fetches.add(1);
+        input.begin_fetch();
         feeds.push(Feed::new(input.partition.clone(), start, fetch, seat, input.clone(), shard.settings.on_decode_error));
     }
     Ok(Rc::new(Task {

@@ -46,6 +46,10 @@ pub(super) struct Client {
     token: Option<SecretFile>,
     /// What is being read: a second reader would take from the first one's queue.
     reading: Mutex<BTreeSet<TopicPartition>>,
+    /// The first record of each partition that came outside of its queue. Partitions are split before they are assigned, so there is
+    /// none; if there is one all the same, its reader begins anew.
+    astray: Mutex<BTreeMap<TopicPartition, i64>>,
+    has_astray: AtomicBool,
 }
 
 impl Client {
@@ -101,7 +105,18 @@ impl Client {
             unsafe { ffi::rd_kafka_poll_set_consumer(native.native_ptr()) };
         }
         let (troubled, trouble, sleepers) = (AtomicBool::new(false), Mutex::default(), Mutex::default());
-        Ok(Self { name, kind, native, troubled, trouble, sleepers, token, reading: Mutex::default() })
+        Ok(Self {
+            name,
+            kind,
+            native,
+            troubled,
+            trouble,
+            sleepers,
+            token,
+            reading: Mutex::default(),
+            astray: Mutex::default(),
+            has_astray: AtomicBool::new(false),
+        })
     }
 
     pub fn ptr(&self) -> *mut ffi::rd_kafka_t {
@@ -110,11 +125,24 @@ impl Client {
 
     /// Whether the partition had no reader; it has one now, until `release`.
     pub fn claim(&self, partition: &TopicPartition) -> bool {
+        self.astray.lock().unwrap().remove(partition);
         self.reading.lock().unwrap().insert(partition.clone())
     }
 
     pub fn release(&self, partition: &TopicPartition) {
         self.reading.lock().unwrap().remove(partition);
+    }
+
+    /// The first record of the partition that its reader will never see, if there is one.
+    pub fn astray(&self, partition: &TopicPartition) -> Option<i64> {
+        if self.has_astray.load(Ordering::Acquire) { self.astray.lock().unwrap().get(partition).copied() } else { None }
+    }
+
+    fn lose(&self, partition: TopicPartition, offset: i64) {
+        tracing::error!("{}: record {offset} of {partition} came outside of the partition's queue, which is read anew", self.name);
+        self.astray.lock().unwrap().entry(partition).or_insert(offset);
+        self.has_astray.store(true, Ordering::Release);
+        self.sleepers.lock().unwrap().values().for_each(|wake| wake());
     }
 
     /// Why nothing comes at the moment, if the client knows.
@@ -191,8 +219,7 @@ impl Client {
                     token::hand_over(self.ptr(), file);
                 }
             }
-            // Partitions are split before they are assigned, so records have no way to come here.
-            ffi::RD_KAFKA_EVENT_FETCH => event.strays(self.name),
+            ffi::RD_KAFKA_EVENT_FETCH => event.records().for_each(|(partition, offset)| self.lose(partition, offset)),
             other => tracing::debug!("{}: unexpected event {other}", self.name),
         }
     }
@@ -283,13 +310,14 @@ impl Event {
         unsafe { (ffi::rd_kafka_event_error(self.0.as_ptr()), text(ffi::rd_kafka_event_error_string(self.0.as_ptr()))) }
     }
 
-    fn strays(&self, client: &str) {
-        // SAFETY: the event lives, and lends its messages.
-        while let Some(message) = unsafe { ffi::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() } {
-            // SAFETY: the message's topic lives as long as it.
-            let at = TopicPartition::new(unsafe { text(ffi::rd_kafka_topic_name(message.rkt)) }, message.partition as u32);
-            tracing::error!("{client}: record {} of {at} came outside of the partition's queue and is lost", message.offset);
-        }
+    fn records(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
+        std::iter::from_fn(|| {
+            // SAFETY: the event lives, and lends its messages and their topics.
+            let message = unsafe { ffi::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() }?;
+            // SAFETY: as above.
+            let topic = unsafe { text(ffi::rd_kafka_topic_name(message.rkt)) };
+            Some((TopicPartition::new(topic, message.partition as u32), message.offset))
+        })
     }
 
     fn log(&self, client: &str) {

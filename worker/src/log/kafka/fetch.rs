@@ -118,6 +118,16 @@ impl KafkaFetch {
         self.wake = wake;
     }
 
+    /// Undoes the split, by which records go where no fetch looks for them.
+    #[cfg(test)]
+    pub fn leads_astray(&self) {
+        // SAFETY: the client and its queues live.
+        unsafe {
+            let main = Queue::from_raw(ffi::rd_kafka_queue_get_consumer(self.client.ptr())).expect("a consumer");
+            ffi::rd_kafka_queue_forward(self.queue.ptr(), main.ptr());
+        }
+    }
+
     /// Messages that wait.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
@@ -132,6 +142,9 @@ impl KafkaFetch {
 
 impl Fetch for KafkaFetch {
     fn poll(&mut self, max: usize, out: &mut VecDeque<Record>) -> Result<(), LogError> {
+        if let Some(offset) = self.client.astray(&self.partition) {
+            return Err(LogError::Astray { partition: self.partition.clone(), offset });
+        }
         let before = out.len();
         loop {
             let wanted = max - (out.len() - before);

@@ -32,6 +32,8 @@ use crate::time::TopicPartition;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at whether the producer has failed for good.
+const LOOK_AT_PRODUCER: Duration = Duration::from_secs(1);
 
 /// Kafka, as one process uses it. Its clients end on threads of their own once it and all that came from it have gone.
 pub(crate) struct KafkaLog {
@@ -139,6 +141,17 @@ impl Log for KafkaLog {
 
     fn refresh(&self) {
         self.producer.refresh();
+    }
+
+    fn broken(&self) -> BoxFuture<'_, String> {
+        Box::pin(async {
+            loop {
+                if let Some(why) = self.producer.broken() {
+                    return why;
+                }
+                tokio::time::sleep(LOOK_AT_PRODUCER).await;
+            }
+        })
     }
 
     fn fetch_bound(&self) -> Option<u64> {

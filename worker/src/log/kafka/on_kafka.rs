@@ -159,6 +159,16 @@ async fn a_full_buffer_takes_the_first_rows_and_the_rest_later() {
 }
 
 #[tokio::test]
+async fn a_producer_that_has_failed_for_good_says_so() {
+    let log = KafkaLog::new(settings(&shared().bootstrap(), &[])).expect("a log");
+    let mut broken = log.broken();
+    assert!(futures::poll!(&mut broken).is_pending());
+    log.producer.break_it();
+    let why = broken.await;
+    assert!(why.contains("on purpose"), "{why}");
+}
+
+#[tokio::test]
 async fn a_topic_that_was_made_anew_is_read_through_its_new_queue() {
     let world = world(&[]);
     world.fill(0, 50).await;
@@ -177,6 +187,28 @@ async fn a_topic_that_was_made_anew_is_read_through_its_new_queue() {
     let again = World { log: KafkaLog::new(settings(&shared().bootstrap(), &[])).expect("a log"), ..world };
     again.fill(0, 5).await;
     assert_eq!(again.source(0, 0).offsets(5).await, [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn a_record_that_comes_outside_of_its_queue_is_not_passed_over() {
+    let world = world(&[]);
+    let log = KafkaLog::new(settings(&shared().bootstrap(), &[])).expect("a log");
+    let client = log.consumer(Reader::Source).expect("a consumer");
+    let mut fetch = KafkaFetch::start(&client, &world.at(0), 0).expect("a fetch");
+    fetch.leads_astray();
+    world.fill(0, 3).await;
+    let (mut records, arrivals) = (VecDeque::new(), Arc::new(tokio::sync::Notify::new()));
+    let wake = arrivals.clone();
+    fetch.on_ready(Arc::new(move || wake.notify_one()));
+    let error = loop {
+        match fetch.poll(10, &mut records) {
+            Ok(()) => arrivals.notified().await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error, records.len()), (LogError::Astray { partition: world.at(0), offset: 0 }, 0));
+    drop(fetch);
+    assert_eq!(world.source(0, 0).offsets(3).await, [0, 1, 2]);
 }
 
 #[tokio::test]

@@ -31,6 +31,28 @@ impl KafkaProducer {
         let _answered = self.client.refresh();
     }
 
+    /// Why it will never send again. An idempotent producer ends when a broker has lost what it had acknowledged, as by an unclean
+    /// election: what comes next would be out of order.
+    pub fn broken(&self) -> Option<String> {
+        let mut why = [0; 512];
+        // SAFETY: the client lives, and writes a C string of at most this length.
+        let code = unsafe { ffi::rd_kafka_fatal_error(self.client.ptr(), why.as_mut_ptr(), why.len()) };
+        // SAFETY: it was written by the call, and was a string without characters before.
+        (code != Code::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| unsafe { text(why.as_ptr()) })
+    }
+
+    #[cfg(test)]
+    pub fn break_it(&self) {
+        // SAFETY: the client lives, and copies the text.
+        unsafe {
+            ffi::rd_kafka_test_fatal_error(
+                self.client.ptr(),
+                Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+                c"on purpose".as_ptr(),
+            );
+        }
+    }
+
     fn with_topic<T>(&self, name: &str, use_it: impl FnOnce(*mut ffi::rd_kafka_topic_t) -> T) -> Result<T, ProduceError> {
         if let Some(topic) = self.topics.read().unwrap().get(name) {
             return Ok(use_it(topic.0.as_ptr()));

@@ -7,10 +7,9 @@ use faust_wire::Security;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// What is fetched ahead of one partition at most: a fifth of a second's work of a shard, for more only takes memory. A restore takes whole
-/// batches at a time.
-const MOST_SOURCE: usize = MIB;
-const MOST_CHANGELOG: usize = 4 * MIB;
+/// What is fetched ahead of one partition at most: a fifth of a second's work of a shard, for more only takes memory – and time, for
+/// what waits longer has left the processor's cache.
+const MOST: usize = MIB;
 
 /// The part of a worker's settings that concerns Kafka's data path.
 #[derive(Clone, Debug)]
@@ -37,10 +36,15 @@ struct FetchLimits {
 }
 
 impl FetchLimits {
-    /// A partition's share of `memory`, and no more than `most` of it.
-    fn new(memory: usize, partitions: usize, most: usize) -> Self {
-        let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, most);
+    /// A partition's share of `memory`.
+    fn new(memory: usize, partitions: usize) -> Self {
+        let queued = (memory / partitions.max(1) * 2 / 7).clamp(256 * KIB, MOST);
         Self { queued, per_fetch: queued / 4 }
+    }
+
+    /// What waits costs librdkafka memory per record too: how many of them come to what `queued` bytes of records of 100 bytes cost.
+    fn records(self) -> usize {
+        self.queued / 100
     }
 
     /// The last fetch begins below the limit.
@@ -52,18 +56,18 @@ impl FetchLimits {
 type Properties = Vec<(String, String)>;
 
 impl KafkaSettings {
-    /// How many bytes of payload wait in a source partition at most, when `partitions` share the memory.
+    /// How many bytes of payload wait to be taken from a source partition at most, when `partitions` share the memory.
     pub(super) fn bound(&self, partitions: usize) -> usize {
-        FetchLimits::new(self.fetch_memory, partitions, MOST_SOURCE).bound()
+        FetchLimits::new(self.fetch_memory, partitions).bound()
     }
 
     /// `partitions` share the memory.
     pub(super) fn source(&self, partitions: usize) -> Properties {
-        self.consumer(FetchLimits::new(self.fetch_memory, partitions, MOST_SOURCE), &[])
+        self.consumer(FetchLimits::new(self.fetch_memory, partitions), &[])
     }
 
     pub(super) fn changelog(&self, partitions: usize) -> Properties {
-        let limits = FetchLimits::new(self.fetch_memory, partitions, MOST_CHANGELOG);
+        let limits = FetchLimits::new(self.fetch_memory, partitions);
         self.consumer(limits, &[("isolation.level", "read_committed"), ("enable.partition.eof", "true")])
     }
 
@@ -93,8 +97,11 @@ impl KafkaSettings {
 
     fn consumer(&self, limits: FetchLimits, more: &[(&str, &str)]) -> Properties {
         let (queued, per_fetch) = ((limits.queued / KIB).to_string(), limits.per_fetch.to_string());
+        let records = limits.records().to_string();
         let defaults = [
             ("queued.max.messages.kbytes", queued.as_str()),
+            // A maximum too, whatever its name: as long as so many wait, nothing is fetched.
+            ("queued.min.messages", records.as_str()),
             ("fetch.message.max.bytes", per_fetch.as_str()),
             // How long a partition whose queue was full is left alone; the default of a second starves a fast reader.
             ("fetch.queue.backoff.ms", "5"),
@@ -134,12 +141,11 @@ mod tests {
 
     #[test]
     fn memory_is_shared_by_the_partitions_within_bounds() {
-        let limits = |memory, partitions| FetchLimits::new(memory, partitions, MOST_CHANGELOG);
+        let limits = FetchLimits::new;
         assert_eq!(limits(256 * MIB, 100).queued, 256 * MIB / 100 * 2 / 7);
         assert_eq!(limits(256 * MIB, 100).per_fetch, limits(256 * MIB, 100).queued / 4);
-        assert_eq!(limits(256 * MIB, 1).queued, MOST_CHANGELOG);
-        assert_eq!(limits(256 * MIB, 0).queued, MOST_CHANGELOG);
-        assert_eq!(FetchLimits::new(256 * MIB, 8, MOST_SOURCE).queued, MOST_SOURCE);
+        assert_eq!(limits(256 * MIB, 1).queued, MOST);
+        assert_eq!(limits(256 * MIB, 0).queued, MOST);
         assert_eq!(limits(MIB, 1_000).queued, 256 * KIB);
     }
 

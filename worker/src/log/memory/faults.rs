@@ -27,6 +27,7 @@ pub(super) struct Faults {
     decide: Mutex<Option<Arc<Decide>>>,
     held: Mutex<Vec<(Arc<Deliveries>, u64, i64)>>,
     pub lives: Mutex<HashMap<String, Duration>>,
+    pub broken: tokio::sync::SetOnce<&'static str>,
 }
 
 impl Faults {
@@ -51,6 +52,11 @@ impl MemoryLog {
         for (delivery, count, last) in std::mem::take(&mut *self.topics.faults.held.lock().unwrap()) {
             delivery.report(count, Some(last), None);
         }
+    }
+
+    /// Says that nothing more can be written.
+    pub fn break_for_good(&self, why: &'static str) {
+        self.topics.faults.broken.set(why).expect("it is whole");
     }
 
     /// Deletes a topic; its readers are told, and the next who names it gets a new one.

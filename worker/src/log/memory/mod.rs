@@ -113,6 +113,11 @@ impl Log for MemoryLog {
         Box::pin(std::future::ready(Ok(lives)))
     }
 
+    #[cfg(test)]
+    fn broken(&self) -> BoxFuture<'_, String> {
+        Box::pin(async { self.topics.faults.broken.wait().await.to_string() })
+    }
+
     fn fetch(&self, partition: &TopicPartition, start: i64, reader: Reader) -> Result<Box<dyn Fetch>, LogError> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

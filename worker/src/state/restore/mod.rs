@@ -127,7 +127,11 @@ impl<'a> Replay<'a> {
             self.position.leader_epoch = self.log.ends(std::slice::from_ref(self.changelog)).await?[0].leader_epoch;
         }
         let position = self.position;
-        blocking(self.rt, &self.store, move |store| store.apply(&NO_ROWS, &position)).await?;
+        blocking(self.rt, &self.store, move |store| {
+            store.settle()?;
+            store.apply(&NO_ROWS, &position)
+        })
+        .await?;
         Ok(position)
     }
 
@@ -166,6 +170,7 @@ impl<'a> Replay<'a> {
         }
         let (full, large) = (batch.is_full(&self.limits), batch.is_large(&self.limits));
         let (size, at) = (batch.size(), self.position);
+        let caught_up = horizon.is_some() && !full;
         let applied = blocking(self.rt, &self.store, move |store| {
             let stored = store.position()?;
             // It may have been confirmed as newer since the batch before.
@@ -178,6 +183,9 @@ impl<'a> Replay<'a> {
             };
             // Each batch begins where the one before ended (invariant I6), unless another task had the store: then it was refused.
             debug_assert!(stored.is_none_or(|stored| stored.next_offset == before), "a gap before offset {before}");
+            if caught_up {
+                store.settle()?;
+            }
             drop((rows, room));
             Ok((unflushed, at))
         });
@@ -207,7 +215,7 @@ impl Source {
         Ok(Self { fetch, arrivals, records: VecDeque::new() })
     }
 
-    /// Collects what has arrived, up to a full batch. Waits only while there is nothing, and the end isn't reached.
+    /// Collects what arrives, up to a full batch or the end. Where there is no end, it waits only while there is nothing at all.
     async fn next_batch(&mut self, end: i64, look_again: Duration, limits: &Limits) -> Result<(Batch, Room), LogError> {
         let mut batch = Batch::default();
         let from = self.fetch.position();
@@ -216,9 +224,14 @@ impl Source {
             let _ = timeout(look_again, self.arrivals.notified()).await;
         }
         let mut room = limits.memory.room(limits).await;
-        while !batch.is_full(limits) && self.fetch.position() < end && self.poll(POLL, &mut batch)? {
-            // Its thread has other work too.
-            tokio::task::yield_now().await;
+        while !batch.is_full(limits) && self.fetch.position() < end {
+            match self.poll(POLL, &mut batch)? {
+                // Its thread has other work too.
+                true => tokio::task::yield_now().await,
+                // Where there is an end the rest is on its way, and large batches pay.
+                false if end < i64::MAX && timeout(look_again, self.arrivals.notified()).await.is_ok() => {}
+                false => break,
+            }
         }
         room.shrink(batch.memory());
         Ok((batch, room))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use faust_testbed::{Broker, Kafka, shared, unique};
+use faust_testbed::{Broker, Kafka, KafkaCluster, shared, unique};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
@@ -191,4 +191,40 @@ async fn records_of_deleted(world: &World) -> usize {
         batch.sorted().each(&mut |key, _| found += usize::from(key == b"deleted"));
     }
     found
+}
+
+/// Two of three brokers have the changelog. While both are away there is no quorum of controllers; the one that returns makes it again.
+#[tokio::test]
+async fn a_changelog_that_an_unclean_election_has_cut_is_read_anew_though_it_has_grown_beyond_the_store() {
+    let kafka = KafkaCluster::builder().config("default.replication.factor", 2).start().expect("brokers");
+    let world = World::new(&kafka, &[("unclean.leader.election.enable", "true"), ("min.insync.replicas", "1")]);
+    let topic = world.changelog.topic.clone();
+    let known = || kafka.partitions(&topic).expect("an answer").expect("a topic").remove(0);
+    let [behind, ahead] = known().replicas[..] else { panic!("two replicas: {:?}", known()) };
+    world.numbers(10..15).await;
+    assert_eq!(world.restore().await, None);
+    kafka.move_leaders(&topic, &[(0, ahead)]).expect("moved");
+    world.numbers(15..16).await;
+    assert_eq!(world.restore().await, None, "nothing is lost when a leader goes in order");
+
+    kafka.node(behind).stop().expect("stopped");
+    world.numbers(16..25).await;
+    assert_eq!(world.restore().await, None);
+    kafka.node(ahead).kill().expect("killed");
+    kafka.node(behind).restart().expect("a broker");
+    let elected = async {
+        while known().leader != Some(behind) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(60 * SECOND, elected).await.expect("the one that is left leads");
+    // Another producer: the old one had records acknowledged that are gone, for which librdkafka gives it up.
+    let world = World { log: KafkaLog::new(test_settings(&kafka.bootstrap())).expect("a log"), ..world };
+    world.numbers(30..60).await;
+
+    let before = world.store.position().expect("a position").expect("it was restored");
+    let Restore::WipeAndReplay(WipeReason::LogDiverged, span) = world.plan().await else { panic!("{:?}", world.plan().await) };
+    assert!(span.to > before.next_offset, "offsets alone don't show it: {span:?}, {before:?}");
+    assert_eq!(world.restore().await, Some(WipeReason::LogDiverged));
+    assert_eq!(world.keys(), (10..16).chain(30..60).map(|n| n.to_string()).collect::<Vec<_>>());
 }

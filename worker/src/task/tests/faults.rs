@@ -229,6 +229,21 @@ fn a_changelog_without_offsets_is_not_counted_upon_again() {
 }
 
 #[test]
+fn a_producer_that_has_failed_for_good_ends_the_worker() {
+    on_one_thread(async {
+        let Counting { app, .. } = counting("fails for good", 1).with_agent();
+        let world = World::start(app, settings()).await;
+        world.log.break_for_good("out of order");
+        let refusal = world.ended().await.unwrap_err();
+        assert_eq!(refusal.reason, crate::cli::ExitReason::KafkaRefuses);
+        assert!(
+            refusal.sentence.starts_with("the producer has failed for good: out of order; what is not committed"),
+            "{refusal:?}"
+        );
+    });
+}
+
+#[test]
 fn an_input_that_was_made_anew_is_a_matter_for_people() {
     on_one_thread(async {
         let Counting { app, input, counts: _ } = counting("anew", 1).with_agent();

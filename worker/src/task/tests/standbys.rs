@@ -7,7 +7,7 @@ use crate::state::WipeReason;
 use crate::status::{Role, Stage};
 
 /// What the owner of the partition, which is another worker, writes.
-fn owner_writes(world: &World, app: &str, partition: u32, numbers: std::ops::Range<u64>) {
+pub(super) fn owner_writes(world: &World, app: &str, partition: u32, numbers: std::ops::Range<u64>) {
     let row = |n: u64| Row { key: key_in(partition, 2).into_bytes(), value: Some(n.to_string().into_bytes()) };
     let at = TopicPartition::new(format!("{app}-counts-changelog"), partition);
     world.log.producer().send_rows(&at, &numbers.map(row).collect::<Vec<_>>(), &Arc::default()).unwrap();
