@@ -73,7 +73,8 @@ impl Worker {
     /// Waits until it has finished what it does beside its work, as RocksDB's compactions; the CPU time by then.
     pub fn rest(&self) -> Result<f64> {
         let mut before = self.running.cpu_seconds()?;
-        loop {
+        let deadline = Instant::now() + HANGS;
+        while Instant::now() < deadline {
             sleep(REST);
             let now = self.running.cpu_seconds()?;
             if now - before < REST.as_secs_f64() * RESTING {
@@ -81,6 +82,7 @@ impl Worker {
             }
             before = now;
         }
+        Err(format!("the worker did not come to rest within {HANGS:?}").into())
     }
 
     pub fn stop(self) -> Result<Usage> {

@@ -23,7 +23,7 @@ pub(crate) enum ExitReason {
     DatadirInUse,
     /// Another process listens on the port, or it can't be had.
     PortInUse,
-    /// Kafka doesn't let us: not authorised, fenced.
+    /// Kafka doesn't let us: not authorised, fenced, its producer ended for good.
     KafkaRefuses,
     /// A bug of ours.
     Panicked,

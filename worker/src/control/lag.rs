@@ -78,8 +78,8 @@ struct Stand {
     since: Instant,
     /// Before this there is nothing that the agent lacks.
     empty_to: i64,
-    /// The other reader, while it looks.
-    reader: Option<Box<dyn Fetch>>,
+    /// The other reader, while it looks, and since when it gets nothing.
+    reader: Option<(Box<dyn Fetch>, Instant)>,
     /// The record that it has found.
     found: Option<i64>,
 }
@@ -142,8 +142,8 @@ impl Stands {
         if lasts < self.patience {
             return None;
         }
-        stand.find(end, beside);
-        let in_vain = stand.reader.is_some() && lasts >= self.patience + LOOKED;
+        stand.find(end, now, beside);
+        let in_vain = stand.reader.as_ref().is_some_and(|(_, since)| now.duration_since(*since) >= LOOKED);
         (stand.found.is_some() || in_vain).then_some(Still { next: place.next, lasts, record: stand.found })
     }
 }
@@ -154,12 +154,12 @@ impl Stand {
     }
 
     /// Looks for a record that the agent lacks, with another reader: at first begins it, then asks what it has got.
-    fn find(&mut self, end: i64, beside: impl FnOnce(i64) -> Option<Box<dyn Fetch>>) {
+    fn find(&mut self, end: i64, now: Instant, beside: impl FnOnce(i64) -> Option<Box<dyn Fetch>>) {
         if self.found.is_some() {
             return;
         }
-        let Some(mut reader) = self.reader.take() else {
-            self.reader = beside(self.empty_to);
+        let Some((mut reader, since)) = self.reader.take() else {
+            self.reader = beside(self.empty_to).map(|reader| (reader, now));
             return;
         };
         let mut records = VecDeque::new();
@@ -169,8 +169,9 @@ impl Stand {
         }
         self.found = records.front().map(|record| record.offset);
         if self.found.is_none() {
+            let since = if reader.position() > self.empty_to { now } else { since };
             self.empty_to = self.empty_to.max(reader.position());
-            self.reader = (self.empty_to < end).then_some(reader);
+            self.reader = (self.empty_to < end).then_some((reader, since));
         }
     }
 }

@@ -113,7 +113,7 @@ settings! {
         "What a record that doesn't decode does: its partition stops and the rest goes on, or it is skipped and counted, or the \
          worker fails";
     "fetch-memory" fetch_memory: Size => u64 = "256MiB",
-        "Memory for records that are fetched ahead, over all partitions; changelogs that are read have as much again";
+        "Memory for records that are fetched ahead, over all partitions; each table's changelogs that are read have as much again";
     "cache-memory" cache_memory: Size => u64 = "64MiB",
         "Memory for rows of tables";
     "store-memory" store_memory: Size => u64 = "192MiB",

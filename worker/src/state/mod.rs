@@ -48,9 +48,7 @@ pub(crate) trait StateStore: Send + Sync {
     }
 
     /// No more loads for now: what they put off is done, beside all else.
-    fn settle(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
+    fn settle(&self) {}
 
     /// Writes that the store was at the changelog's end at `written_at`, if it is still at this offset; whether it is.
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {

@@ -201,9 +201,10 @@ impl StateStore for Hold {
         Ok(())
     }
 
-    fn settle(&self) -> Result<(), StoreError> {
-        let slot = self.slot();
-        self.writable(&slot)?.settle()
+    fn settle(&self) {
+        if let Ok(store) = self.writable(&self.slot()) {
+            store.settle();
+        }
     }
 
     fn confirm(&self, next_offset: i64, written_at: i64) -> Result<bool, StoreError> {

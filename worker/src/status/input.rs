@@ -61,6 +61,11 @@ impl InputMeter {
         }
     }
 
+    /// Nothing is said of it any more: it is no longer this task's, or begins anew.
+    pub fn say_nothing(&self) {
+        *self.silence.lock().unwrap() = None;
+    }
+
     pub fn silence(&self) -> Option<Silence> {
         self.silence.lock().unwrap().clone()
     }

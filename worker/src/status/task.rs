@@ -127,7 +127,7 @@ impl TaskMeter {
             self.inputs.iter().for_each(|input| input.forget());
         }
         *self.stage.lock().unwrap() = stage;
-        self.inputs.iter().for_each(|input| input.say(None));
+        self.inputs.iter().for_each(|input| input.say_nothing());
         self.problem.clear();
         self.pause.clear();
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::shard::Shard;
 use super::{Task, TaskTable, Verdict};
-use crate::log::Row;
+use crate::log::{LogEnd, Row};
 use crate::rt::{self, Instant};
 use crate::state::{Applied, Position, StoreError};
 use crate::time::TopicPartition;
@@ -80,13 +80,18 @@ pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> 
         return Err(failure);
     }
     let unapplied: Vec<_> = task.tables.iter().map(|table| mem::take(&mut *table.unapplied.borrow_mut())).collect();
-    let epochs = leader_epochs(shard, task, &unapplied).await;
+    let ends = ends(shard, task, &unapplied).await;
     let mut result = Ok(());
     for ((table, meter), unapplied) in task.tables.iter().zip(&task.meter.tables).zip(unapplied) {
         let Unapplied { rows, position, generation, since: Some(_) } = unapplied else { continue };
-        let leader_epoch = epochs.get(&table.changelog).copied().unwrap_or(-1);
+        let end = ends.get(&table.changelog);
+        let leader_epoch = end.map_or(-1, |end| end.leader_epoch);
         let position = position.map(|position| Position { leader_epoch, ..position });
-        match apply_rows(shard, table, rows, position).await {
+        let applied = match is_cut(table, position, end) {
+            Some(error) => Err(error),
+            None => apply_rows(shard, table, rows, position).await,
+        };
+        match applied {
             Ok(position) => {
                 table.overlay.applied(generation);
                 meter.store_at(&position);
@@ -103,18 +108,31 @@ pub(super) async fn apply(shard: &Shard, task: &Task) -> Result<(), StoreError> 
     result
 }
 
-/// The leader's epoch of each changelog that has got rows, asked now that all of them are delivered: one that is older than a row would
+/// The end of each changelog that has got rows, asked now that all of them are delivered: a leader's epoch that is older than a row would
 /// have a good store rebuilt, a newer one does no harm. What isn't known in time is left out, and its store goes unchecked.
-async fn leader_epochs(shard: &Shard, task: &Task, unapplied: &[Unapplied]) -> HashMap<TopicPartition, i32> {
+async fn ends(shard: &Shard, task: &Task, unapplied: &[Unapplied]) -> HashMap<TopicPartition, LogEnd> {
     let written = task.tables.iter().zip(unapplied).filter(|(_, unapplied)| unapplied.position.is_some());
     let changelogs: Vec<TopicPartition> = written.map(|(table, _)| table.changelog.clone()).collect();
     if changelogs.is_empty() {
         return HashMap::new();
     }
     match tokio::time::timeout(EPOCHS, shard.log.ends(&changelogs)).await {
-        Ok(Ok(ends)) => changelogs.iter().cloned().zip(ends.into_iter().map(|end| end.leader_epoch)).collect(),
+        Ok(Ok(ends)) => changelogs.into_iter().zip(ends).collect(),
         _ => HashMap::new(),
     }
+}
+
+/// Rows that the changelog had taken and has lost again, as by an unclean election, must not get into the store: with the epoch of the
+/// new leader nobody could tell any more that it has them.
+fn is_cut(table: &TaskTable, position: Option<Position>, end: Option<&LogEnd>) -> Option<StoreError> {
+    let (position, end) = (position?, end?);
+    (end.offset < position.next_offset).then(|| {
+        let (changelog, written) = (&table.changelog, position.next_offset);
+        StoreError::Io(format!(
+            "the changelog {changelog} was cut: it ends at {}, and rows were written up to {written}",
+            end.offset
+        ))
+    })
 }
 
 /// Returns where the store is then.

@@ -125,8 +125,12 @@ impl Client {
 
     /// Whether the partition had no reader; it has one now, until `release`.
     pub fn claim(&self, partition: &TopicPartition) -> bool {
-        self.astray.lock().unwrap().remove(partition);
-        self.reading.lock().unwrap().insert(partition.clone())
+        let mut reading = self.reading.lock().unwrap();
+        let is_free = reading.insert(partition.clone());
+        if is_free {
+            self.astray.lock().unwrap().remove(partition);
+        }
+        is_free
     }
 
     pub fn release(&self, partition: &TopicPartition) {

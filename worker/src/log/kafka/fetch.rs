@@ -142,6 +142,7 @@ impl KafkaFetch {
 
 impl Fetch for KafkaFetch {
     fn poll(&mut self, max: usize, out: &mut VecDeque<Record>) -> Result<(), LogError> {
+        // Records behind a stray one may have been handed out before it was heard of: what its reader does now makes up for them.
         if let Some(offset) = self.client.astray(&self.partition) {
             return Err(LogError::Astray { partition: self.partition.clone(), offset });
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::{Applied, NO_ROWS, Position, SharedStore, StateStore, StoreError};
 use crate::log::{Fetch, Log, LogError, Reader, Record};
@@ -41,6 +41,8 @@ const POLL: usize = 500;
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// The same where nobody waits for the end: there are many standbys, and they have all the time.
 const LOOK_AGAIN_AT_END: Duration = Duration::from_secs(1);
+/// How long a batch is filled at most where records come slowly: others wait for its memory.
+const FILL: Duration = Duration::from_secs(1);
 /// Behind the end records come by ones and twos; collected for a moment they cost a fraction.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(100);
 
@@ -128,7 +130,7 @@ impl<'a> Replay<'a> {
         }
         let position = self.position;
         blocking(self.rt, &self.store, move |store| {
-            store.settle()?;
+            store.settle();
             store.apply(&NO_ROWS, &position)
         })
         .await?;
@@ -138,23 +140,27 @@ impl<'a> Replay<'a> {
     /// Goes on behind the end for ever; returns only why it can't. The store is known to be at the end whenever `horizon` says so.
     pub async fn follow(&mut self, horizon: &Horizon, listener: &dyn Listener) -> RestoreError {
         loop {
-            let pause = match self.step(i64::MAX, LOOK_AGAIN_AT_END, Some(horizon), listener).await {
-                Ok(full) if full => continue,
-                Ok(_) => BETWEEN_BATCHES,
-                Err(error) => return error,
-            };
-            tokio::time::sleep(pause).await;
+            if let Err(error) = self.step(i64::MAX, LOOK_AGAIN_AT_END, Some(horizon), listener).await {
+                return error;
+            }
+            if !self.is_behind(horizon) {
+                tokio::time::sleep(BETWEEN_BATCHES).await;
+            }
         }
     }
 
-    /// One batch; true if it was full.
+    fn is_behind(&self, horizon: &Horizon) -> bool {
+        horizon.end().is_some_and(|end| self.position.next_offset < end)
+    }
+
+    /// One batch.
     async fn step(
         &mut self,
         end: i64,
         look_again: Duration,
         horizon: Option<&Horizon>,
         listener: &dyn Listener,
-    ) -> Result<bool, RestoreError> {
+    ) -> Result<(), RestoreError> {
         let source = match &mut self.source {
             Some(source) => source,
             none => none.insert(Source::start(self.log, self.changelog, self.position.next_offset)?),
@@ -168,9 +174,9 @@ impl<'a> Replay<'a> {
         if let Some(reached) = horizon.and_then(|horizon| horizon.reached(self.position.next_offset)) {
             self.position.written_at = reached;
         }
-        let (full, large) = (batch.is_full(&self.limits), batch.is_large(&self.limits));
+        let large = batch.is_large(&self.limits);
         let (size, at) = (batch.size(), self.position);
-        let caught_up = horizon.is_some() && !full;
+        let caught_up = horizon.is_some_and(|horizon| !self.is_behind(horizon));
         let applied = blocking(self.rt, &self.store, move |store| {
             let stored = store.position()?;
             // It may have been confirmed as newer since the batch before.
@@ -184,7 +190,7 @@ impl<'a> Replay<'a> {
             // Each batch begins where the one before ended (invariant I6), unless another task had the store: then it was refused.
             debug_assert!(stored.is_none_or(|stored| stored.next_offset == before), "a gap before offset {before}");
             if caught_up {
-                store.settle()?;
+                store.settle();
             }
             drop((rows, room));
             Ok((unflushed, at))
@@ -195,7 +201,7 @@ impl<'a> Replay<'a> {
         if let Some(throttle) = &self.limits.throttle {
             tokio::time::sleep(throttle.spend(size.bytes, rt::now())).await;
         }
-        Ok(full)
+        Ok(())
     }
 }
 
@@ -224,12 +230,14 @@ impl Source {
             let _ = timeout(look_again, self.arrivals.notified()).await;
         }
         let mut room = limits.memory.room(limits).await;
+        let until = rt::now() + FILL;
         while !batch.is_full(limits) && self.fetch.position() < end {
             match self.poll(POLL, &mut batch)? {
                 // Its thread has other work too.
                 true => tokio::task::yield_now().await,
                 // Where there is an end the rest is on its way, and large batches pay.
-                false if end < i64::MAX && timeout(look_again, self.arrivals.notified()).await.is_ok() => {}
+                false if end < i64::MAX && timeout_at(until, timeout(look_again, self.arrivals.notified())).await == Ok(Ok(())) => {
+                }
                 false => break,
             }
         }

@@ -139,6 +139,23 @@ fn nothing_goes_into_a_store_behind_rows_that_failed_to() {
     });
 }
 
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rows_that_their_changelog_has_lost_again_do_not_get_into_the_store() {
+    on_one_thread(async {
+        let hand = ByHand::begin("lost again").await;
+        hand.event(0, &TABLES);
+        hand.done(0);
+        hand.commit().await;
+        hand.log.cut(&hand.task.tables[0].changelog, 0);
+        let error = hand.apply().await.unwrap_err();
+        let said = "the changelog lost again-first-changelog[0] was cut: it ends at 0, and rows were written up to 1";
+        assert_eq!(error, StoreError::Io(said.into()));
+        assert_eq!(hand.positions(), [0, 1]);
+        assert_eq!(hand.has_rows("row 0"), [false, true]);
+    });
+}
+
 /// A first event is in hand all the time. The flush of its rows fails, with that of the first table landed; the next one doesn't.
 async fn after_a_failed_flush(id: &str) -> ByHand {
     let mut hand = ByHand::begin(id).await;

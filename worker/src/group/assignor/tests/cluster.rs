@@ -229,11 +229,13 @@ impl Cluster {
     /// Rebalances, with all released and all caught up in between, until nothing moves any more; the number of generations that
     /// changed something.
     pub fn settle(&mut self) -> usize {
-        // A task whose owner has to restore it moves twice: to a standby, and back when the owner has a copy again.
+        // A task that can't wait for its target's copy moves twice: at once to the best copy there is, and from there when the target
+        // has one. That is so where its owner has to restore it, or drains.
         let restores =
             |worker: &Worker| worker.hand.iter().any(|task| worker.copies.get(task).is_some_and(|lag| *lag > RECOVERY_LAG));
-        let there_and_back = if self.members.values().any(restores) { 2 } else { 0 };
-        let bound = self.to_move().div_ceil(self.policy.max_warmups) + 2 + there_and_back;
+        let drains = |worker: &Worker| worker.role != Role::Works && !worker.hand.is_empty();
+        let twice = if self.members.values().any(|worker| restores(worker) || drains(worker)) { 2 } else { 0 };
+        let bound = self.to_move().div_ceil(self.policy.max_warmups) + 2 + twice;
         for generations in 0..=bound {
             let before = self.placement();
             let more = self.rebalance().more;
