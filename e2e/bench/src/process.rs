@@ -76,6 +76,13 @@ impl Running {
         Ok(ticks.iter().sum::<u64>() as f64 / per_second as f64)
     }
 
+    /// The most memory that it has had, while it runs. What `wait4` says is no less than what this process had when it forked.
+    fn peak_rss_kb(&self) -> Option<i64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
+    }
+
     /// Asks it to stop, as an orchestrator would.
     pub fn terminate(&self) {
         // SAFETY: the child has not been waited for, so its pid is its own.
@@ -84,8 +91,9 @@ impl Running {
 
     /// Waits for the end; what it printed, and what the system says that it used.
     pub fn finish(mut self) -> Result<(String, Usage)> {
-        let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
+        let (mut status, mut usage, mut peak_rss_kb) = (0, MaybeUninit::<libc::rusage>::zeroed(), 0);
         loop {
+            peak_rss_kb = self.peak_rss_kb().unwrap_or(peak_rss_kb);
             // SAFETY: both are valid and writable, and the child has not been waited for.
             let waited = unsafe { libc::wait4(self.child.id() as i32, &mut status, libc::WNOHANG, usage.as_mut_ptr()) };
             match waited {
@@ -106,7 +114,7 @@ impl Running {
         let usage = unsafe { usage.assume_init() };
         let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
         let cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-        Ok((output, Usage { cpu_seconds, peak_rss_mb: usage.ru_maxrss / 1024 }))
+        Ok((output, Usage { cpu_seconds, peak_rss_mb: peak_rss_kb / 1024 }))
     }
 
     /// The JSON object that a program prints at its end, and what it used.
