@@ -164,7 +164,7 @@ async fn a_producer_that_has_failed_for_good_says_so() {
     let mut broken = log.broken();
     assert!(futures::poll!(&mut broken).is_pending());
     log.producer.break_it();
-    let why = broken.await;
+    let why = tokio::time::timeout(60 * SECOND, broken).await.expect("it says so");
     assert!(why.contains("on purpose"), "{why}");
 }
 
@@ -200,12 +200,15 @@ async fn a_record_that_comes_outside_of_its_queue_is_not_passed_over() {
     let (mut records, arrivals) = (VecDeque::new(), Arc::new(tokio::sync::Notify::new()));
     let wake = arrivals.clone();
     fetch.on_ready(Arc::new(move || wake.notify_one()));
-    let error = loop {
-        match fetch.poll(10, &mut records) {
-            Ok(()) => arrivals.notified().await,
-            Err(error) => break error,
+    let told = async {
+        loop {
+            match fetch.poll(10, &mut records) {
+                Ok(()) => arrivals.notified().await,
+                Err(error) => break error,
+            }
         }
     };
+    let error = tokio::time::timeout(60 * SECOND, told).await.expect("its reader is told");
     assert_eq!((error, records.len()), (LogError::Astray { partition: world.at(0), offset: 0 }, 0));
     drop(fetch);
     assert_eq!(world.source(0, 0).offsets(3).await, [0, 1, 2]);

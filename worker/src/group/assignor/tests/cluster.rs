@@ -230,11 +230,15 @@ impl Cluster {
     /// changed something.
     pub fn settle(&mut self) -> usize {
         // A task that can't wait for its target's copy moves twice: at once to the best copy there is, and from there when the target
-        // has one. That is so where its owner has to restore it, or drains.
+        // has one. That is so where its owner drains, or has to restore it, to which it may go back.
         let restores =
             |worker: &Worker| worker.hand.iter().any(|task| worker.copies.get(task).is_some_and(|lag| *lag > RECOVERY_LAG));
         let drains = |worker: &Worker| worker.role != Role::Works && !worker.hand.is_empty();
-        let twice = if self.members.values().any(|worker| restores(worker) || drains(worker)) { 2 } else { 0 };
+        let twice = match () {
+            () if self.members.values().any(restores) => 2,
+            () if self.members.values().any(drains) => 1,
+            () => 0,
+        };
         let bound = self.to_move().div_ceil(self.policy.max_warmups) + 2 + twice;
         for generations in 0..=bound {
             let before = self.placement();
